@@ -1,0 +1,1 @@
+//! Config: YAML in, validated meaning out.

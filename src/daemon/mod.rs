@@ -1,0 +1,1 @@
+//! Daemon: start and stop order.

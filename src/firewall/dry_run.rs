@@ -1,0 +1,1 @@
+//! Dry run: a backend that changes nothing and remembers what it was asked.

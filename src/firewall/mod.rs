@@ -1,0 +1,110 @@
+//! Firewall: the packet filter, as the rest of the program sees it.
+//!
+//! Lives here: the [`Backend`] trait that each packet filter implements, its error, and [`Settings`]. Below it: `worker`
+//! (the one thread that owns a backend), `ports` (which port an entrance gets), `nftables`, `dry_run`. Not here: FTP, and
+//! any decision whether a pinhole should be opened.
+
+pub mod dry_run;
+pub mod nftables;
+pub mod ports;
+pub mod worker;
+
+use std::fmt;
+
+use crate::pinhole::Pinhole;
+
+/// One step of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Put a pinhole in force. One with the same key and the same addresses that is still there is renewed.
+    Open(Pinhole),
+    /// Take it back. Closing one that was used up, has expired or never was is fine.
+    Close(Pinhole),
+}
+
+/// What a packet filter must be able to do. Calls block for microseconds, so one thread owns the backend.
+pub trait Backend: Send {
+    /// The word for logs and metrics.
+    fn name(&self) -> &'static str;
+
+    /// Makes sure that pinholes can be opened, and takes away what a dead predecessor left. Called once, before the first
+    /// client is accepted.
+    ///
+    /// # Errors
+    /// Says in one sentence what is missing and how to fix it.
+    fn verify(&mut self) -> Result<(), Error>;
+
+    /// Carries out all of these in one transaction: all or nothing.
+    ///
+    /// # Errors
+    /// Nothing was changed.
+    fn apply(&mut self, changes: &[Change]) -> Result<(), Error>;
+
+    /// Takes back everything that is ours and nothing else. Doing so twice is fine.
+    ///
+    /// # Errors
+    /// The first one, after every step was tried.
+    fn clear(&mut self) -> Result<(), Error>;
+}
+
+/// What the caller can do about a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The process may not change the packet filter. Needs the administrator.
+    Permission,
+    /// A table, set, map or anchor that must be there is not. Needs the administrator.
+    Missing,
+    /// A table of ours is there and belongs to somebody else. Needs the administrator.
+    Taken,
+    /// The kernel cannot do it. Needs another kernel or another backend.
+    Unsupported,
+    /// The set, the port range or the kernel's memory is full. May pass.
+    Full,
+    /// Anything else.
+    Other,
+}
+
+impl ErrorKind {
+    /// All of them, for tables of metrics.
+    pub const ALL: [Self; 6] =
+        [Self::Permission, Self::Missing, Self::Taken, Self::Unsupported, Self::Full, Self::Other];
+
+    /// The word that logs and metrics use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Permission => "permission",
+            Self::Missing => "missing",
+            Self::Taken => "taken",
+            Self::Unsupported => "unsupported",
+            Self::Full => "full",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// A failure of the packet filter: a kind for the program, a sentence for the administrator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    kind: ErrorKind,
+    text: String,
+}
+
+impl Error {
+    /// `text` says what happened, where, and what to do.
+    pub fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
+        Self { kind, text: text.into() }
+    }
+
+    /// What the caller can do about it.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,1 @@
+//! nftables: pinholes as set elements, over netlink.

@@ -1,0 +1,1 @@
+//! Ports: which port an entrance gets.

@@ -1,0 +1,1 @@
+//! Worker: the one thread that owns a backend.

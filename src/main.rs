@@ -1,0 +1,7 @@
+//! The binary: hands its arguments to [`ftpgate::cli`] and exits with what that says. Nothing else lives here.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ftpgate::cli::main()
+}

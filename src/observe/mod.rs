@@ -1,0 +1,1 @@
+//! Observe: logs and metrics.

@@ -1,0 +1,185 @@
+//! The pinhole: plain data that the session asks for and a firewall backend carries out.
+//!
+//! Lives here: what a pinhole is, in FTP's words and without any firewall's syntax. Not here: how one is opened
+//! (`firewall`), when one is wanted (`session`). Imports nothing of this crate.
+//!
+//! One rule covers all four commands and all modes. The *initiator* dials the *entrance*; the connection must arrive
+//! at the *target*, and the target must see it come from the *source*:
+//!
+//! - passive (227, 229): `C` dials `O:q`, it arrives at `S:p`, and `S` sees `P`;
+//! - active (PORT, EPRT): `S` dials `P:q`, it arrives at `C:p`, and `C` sees `O`.
+//!
+//! (`C` client, `O` original destination, `P` source of the control connection to the server, `S` server.)
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The four ways in which FTP announces a data connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Announcement {
+    /// `PORT h1,h2,h3,h4,p1,p2`, RFC 959 §4.1.2.
+    Port,
+    /// `EPRT |family|address|port|`, RFC 2428 §2.
+    Eprt,
+    /// `227 Entering Passive Mode (h1,h2,h3,h4,p1,p2)`, RFC 959 §4.1.2.
+    Pasv,
+    /// `229 Entering Extended Passive Mode (|||port|)`, RFC 2428 §3.
+    Epsv,
+}
+
+impl Announcement {
+    /// All of them, for tables of metrics.
+    pub const ALL: [Self; 4] = [Self::Port, Self::Eprt, Self::Pasv, Self::Epsv];
+
+    /// The word that logs and metrics use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Port => "port",
+            Self::Eprt => "eprt",
+            Self::Pasv => "pasv",
+            Self::Epsv => "epsv",
+        }
+    }
+
+    /// Whether the server dials (active mode) rather than the client (passive mode).
+    pub fn is_active(self) -> bool {
+        matches!(self, Self::Port | Self::Eprt)
+    }
+}
+
+/// The port of an entrance, as far as the session can know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum EntrancePort {
+    /// The entrance is the target itself, or somebody else chose its port: take this one.
+    Fixed(u16),
+    /// The entrance is an address of the gateway: choose a port from `data.ports`.
+    Any,
+}
+
+/// What a session asks of the firewall. Becomes a [`Pinhole`] once its entrance has a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// The command or reply that announces it.
+    pub announcement: Announcement,
+    /// The only host that may dial.
+    pub initiator: IpAddr,
+    /// The address that the initiator's packets carry as their destination when they reach the gateway.
+    pub entrance: IpAddr,
+    /// The port of the entrance.
+    pub entrance_port: EntrancePort,
+    /// Where the connection really goes.
+    pub target: SocketAddr,
+    /// The address that the target must see as the peer.
+    pub source: IpAddr,
+    /// How long the pinhole waits for its connection.
+    pub lifetime: Duration,
+}
+
+impl Request {
+    /// The pinhole that this request becomes when its entrance gets `port`.
+    pub fn at_port(&self, port: u16) -> Pinhole {
+        Pinhole {
+            announcement: self.announcement,
+            initiator: self.initiator,
+            entrance: SocketAddr::new(self.entrance, port),
+            target: self.target,
+            source: self.source,
+            lifetime: self.lifetime,
+        }
+    }
+}
+
+/// Permission and translation for exactly one data connection. All four addresses are of one family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pinhole {
+    /// The command or reply that announces it.
+    pub announcement: Announcement,
+    /// The only host that may dial.
+    pub initiator: IpAddr,
+    /// What the initiator dials.
+    pub entrance: SocketAddr,
+    /// Where the connection really goes.
+    pub target: SocketAddr,
+    /// The address that the target must see as the peer.
+    pub source: IpAddr,
+    /// How long the pinhole waits for its connection.
+    pub lifetime: Duration,
+}
+
+impl Pinhole {
+    /// Whether the destination must be translated.
+    pub fn needs_dnat(&self) -> bool {
+        self.entrance != self.target
+    }
+
+    /// Whether the source must be translated.
+    pub fn needs_snat(&self) -> bool {
+        self.source != self.initiator
+    }
+
+    /// Whether its addresses are of the IPv6 family.
+    pub fn is_ipv6(&self) -> bool {
+        self.entrance.is_ipv6()
+    }
+
+    /// What the packet filter matches on. Two live pinholes never share a key.
+    pub fn key(&self) -> Key {
+        Key { initiator: self.initiator, entrance: self.entrance }
+    }
+}
+
+/// What identifies a pinhole to a packet filter: who dials what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// The only host that may dial.
+    pub initiator: IpAddr,
+    /// What it dials.
+    pub entrance: SocketAddr,
+}
+
+impl fmt::Display for Pinhole {
+    /// One sentence for the log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} may dial {}", self.announcement.as_str(), self.initiator, self.entrance)?;
+        if self.needs_dnat() {
+            write!(f, ", goes to {}", self.target)?;
+        }
+        if self.needs_snat() {
+            write!(f, ", comes from {}", self.source)?;
+        }
+        write!(f, ", for {:?}", self.lifetime)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passive(entrance: &str, target: &str, source: &str) -> Pinhole {
+        Pinhole {
+            announcement: Announcement::Pasv,
+            initiator: "192.0.2.10".parse().unwrap(),
+            entrance: entrance.parse().unwrap(),
+            target: target.parse().unwrap(),
+            source: source.parse().unwrap(),
+            lifetime: Duration::from_secs(60),
+        }
+    }
+
+    #[test]
+    fn translation_is_needed_only_where_an_address_changes() {
+        let plain = passive("203.0.113.5:50000", "203.0.113.5:50000", "192.0.2.10");
+        assert!(!plain.needs_dnat() && !plain.needs_snat());
+        let forward = passive("203.0.113.5:50000", "203.0.113.5:50000", "198.51.100.1");
+        assert!(!forward.needs_dnat() && forward.needs_snat());
+        let reverse = passive("203.0.113.1:61000", "10.0.0.5:50000", "10.0.0.1");
+        assert!(reverse.needs_dnat() && reverse.needs_snat());
+        assert_eq!(
+            reverse.to_string(),
+            "pasv: 192.0.2.10 may dial 203.0.113.1:61000, goes to 10.0.0.5:50000, comes from 10.0.0.1, for 60s"
+        );
+    }
+}

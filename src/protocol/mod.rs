@@ -1,0 +1,18 @@
+//! Protocol: FTP text, pure and without memory of the session.
+//!
+//! - `line`: lines out of a byte stream, however it was cut into segments;
+//! - `telnet`: the Telnet commands that RFC 959 allows in the control connection, taken out of the stream;
+//! - `command`: the command table, everything else passes as `Other`;
+//! - `reply`: reply codes and multi-line replies;
+//! - `address`: the four notations for an address and a port, and where in the line they stand;
+//! - `splice`: replaces those digits and nothing else.
+//!
+//! Not here: which command answers what, what is allowed, any I/O. Imports `std`, `memchr` and `serde` only; no function
+//! panics on any input.
+
+pub mod address;
+pub mod command;
+pub mod line;
+pub mod reply;
+pub mod splice;
+pub mod telnet;

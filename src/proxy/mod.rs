@@ -1,0 +1,1 @@
+//! Proxy: tokio at work between the sockets and the session.

@@ -1,0 +1,249 @@
+//! Everything that goes into and comes out of the session state machine, on one screen.
+//!
+//! Lives here: [`Event`], [`Effect`], [`Note`], [`EndReason`] and the outbox [`Effects`]. Plain data, no behaviour of the
+//! session. Not here: what the session does with them (`mod.rs`, `client_side.rs`, `server_side.rs`).
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use crate::pinhole::{Announcement, Request};
+
+/// One of the two control connections of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Side {
+    /// Towards the FTP client.
+    Client,
+    /// Towards the FTP server.
+    Server,
+}
+
+impl Side {
+    /// The other one.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+}
+
+/// A point on a monotonic clock of the caller's choice, in milliseconds. The session never asks what time it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Millis(pub u64);
+
+/// Names a pinhole within its session. Never used twice in one session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PinholeId(pub u32);
+
+/// What can happen to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// Bytes arrived from a side. Any segmentation means the same.
+    Bytes(Side, &'a [u8]),
+    /// The byte that comes next from the client is marked urgent (RFC 959 §4.1.3, the Telnet "Synch").
+    Urgent,
+    /// A side will send no more.
+    Eof(Side),
+    /// The pinhole is in force; its entrance got this port.
+    Granted(PinholeId, u16),
+    /// The pinhole could not be opened.
+    Refused(PinholeId),
+    /// The deadline may have passed.
+    Tick,
+    /// The daemon is going down: end as soon as nothing is under way.
+    Drain,
+}
+
+/// What a session wants done, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect<'a> {
+    /// Send these bytes to a side. `urgent`: mark the last of them urgent (`MSG_OOB`).
+    Send {
+        /// Where to.
+        side: Side,
+        /// What.
+        bytes: &'a [u8],
+        /// Whether the last byte is urgent.
+        urgent: bool,
+    },
+    /// Nothing more will be sent to this side: half-close it.
+    Shutdown(Side),
+    /// Open a pinhole and answer with [`Event::Granted`] or [`Event::Refused`].
+    Open(PinholeId, Request),
+    /// The pinhole is no longer wanted, whether it was used or not.
+    Close(PinholeId),
+    /// Count and log this.
+    Note(Note),
+    /// The session is over: send what is queued, then close both sides. Nothing follows.
+    End(EndReason),
+}
+
+/// A fact worth counting or logging. Carries nothing a peer could choose, except through the closed sets named here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Note {
+    /// A command was passed on to the server; the word is from the command table, or `other`.
+    Command(&'static str),
+    /// A command or a reply was refused, and the address that it announced, if it announced one.
+    Refused(Refusal, Option<SocketAddr>),
+    /// The server accepted a login.
+    LoggedIn,
+    /// The control channel became unreadable (234 or 334 to AUTH).
+    Opaque,
+    /// The address or the port of an announcement was changed.
+    Rewritten(Announcement),
+    /// A pinhole was not used in time.
+    PinholeExpired(Announcement),
+}
+
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum $name { $($(#[$doc])* $variant,)+ }
+
+        impl $name {
+            /// All of them, for tables of metrics.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The word that logs and metrics use.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+        }
+    };
+}
+
+words! {
+    /// Why something was refused. The session lives on unless [`EndReason::Hostile`] follows.
+    Refusal {
+        /// A command whose argument cannot be parsed.
+        Syntax = "syntax",
+        /// PORT or EPRT names another host than the client (RFC 2577 §3).
+        ForeignAddress = "foreign_address",
+        /// PORT or EPRT names a port below 1024 (RFC 2577 §3).
+        LowPort = "low_port",
+        /// EPRT or EPSV names another address family than the session's (RFC 2428 §2).
+        Family = "family",
+        /// LPRT or LPSV (RFC 1639), which nothing uses (RFC 6384 §1).
+        LongAddress = "long_address",
+        /// PORT, EPRT or PASV after `EPSV ALL` (RFC 2428 §3).
+        EpsvAll = "epsv_all",
+        /// A transfer command with no data port announced (RFC 959 §3.2 would use the default port).
+        NoDataPort = "no_data_port",
+        /// A line longer than `limits.line_length`.
+        LineTooLong = "line_too_long",
+        /// A carriage return that neither ends a line nor is quoted by a NUL (RFC 2640 §3.1).
+        BareCr = "bare_cr",
+        /// A NUL where there can be none.
+        Nul = "nul",
+        /// A verb with bytes that are not letters or digits.
+        BadVerb = "bad_verb",
+        /// The first line is no FTP command: another protocol is talking.
+        CrossProtocol = "cross_protocol",
+        /// Bytes were pipelined behind AUTH.
+        StartTlsInjection = "starttls_injection",
+        /// A 227, 228 or 229 that answers no PASV or EPSV.
+        UnsolicitedPassive = "unsolicited_passive",
+        /// A 227 or 229 with no usable address, or a port below 1024.
+        PassiveReply = "passive_reply",
+        /// A reply that answers no command.
+        UnsolicitedReply = "unsolicited_reply",
+        /// A line from the server that is no reply.
+        ServerProtocol = "server_protocol",
+        /// A multi-line reply without end.
+        ReplyTooLong = "reply_too_long",
+        /// A Telnet option was offered or asked for (RFC 1123 §4.1.2.12).
+        TelnetOption = "telnet_option",
+        /// The firewall could not open the pinhole.
+        Pinhole = "pinhole",
+    }
+}
+
+words! {
+    /// Why a session ended.
+    EndReason {
+        /// The client closed.
+        ClientClosed = "client_closed",
+        /// The server closed.
+        ServerClosed = "server_closed",
+        /// Nobody logged in within `timeouts.login`.
+        LoginTimeout = "login_timeout",
+        /// Nothing happened for `timeouts.idle`.
+        IdleTimeout = "idle_timeout",
+        /// One side had closed and the other did not follow.
+        HalfClosed = "half_closed",
+        /// Input that no FTP peer sends.
+        Hostile = "hostile",
+        /// The daemon is going down.
+        Drained = "drained",
+    }
+}
+
+/// The outbox of a session: filled by `handle`, emptied by the caller before the next event. It belongs to the caller, so
+/// that one serves any number of sessions and an idle session holds no buffer.
+#[derive(Debug, Default)]
+pub struct Effects {
+    queue: VecDeque<Queued>,
+    bytes: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Queued {
+    Send { side: Side, range: Range<usize>, urgent: bool },
+    Other(Effect<'static>),
+}
+
+impl Effects {
+    /// An empty outbox.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The next effect to carry out, or `None` when all are.
+    pub fn poll(&mut self) -> Option<Effect<'_>> {
+        match self.queue.pop_front() {
+            Some(Queued::Send { side, range, urgent }) => {
+                Some(Effect::Send { side, bytes: self.bytes.get(range).unwrap_or_default(), urgent })
+            }
+            Some(Queued::Other(effect)) => Some(effect),
+            None => {
+                self.bytes.clear();
+                None
+            }
+        }
+    }
+
+    /// Whether nothing is left to carry out.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Queues anything but bytes.
+    pub(super) fn push(&mut self, effect: Effect<'static>) {
+        self.queue.push_back(Queued::Other(effect));
+    }
+
+    /// Queues bytes for a side; joined with what was queued for that side just before.
+    pub(super) fn send(&mut self, side: Side, parts: &[&[u8]]) {
+        let start = self.bytes.len();
+        for part in parts {
+            self.bytes.extend_from_slice(part);
+        }
+        let end = self.bytes.len();
+        match self.queue.back_mut() {
+            Some(Queued::Send { side: last, range, urgent: false }) if *last == side => range.end = end,
+            _ if start == end => {}
+            _ => self.queue.push_back(Queued::Send { side, range: start..end, urgent: false }),
+        }
+    }
+
+    /// Queues bytes whose last one is urgent.
+    pub(super) fn send_urgent(&mut self, side: Side, bytes: &[u8]) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        self.queue.push_back(Queued::Send { side, range: start..self.bytes.len(), urgent: true });
+    }
+}

@@ -1,0 +1,3 @@
+//! Session: the FTP session state machine, pure.
+
+pub mod effect;

@@ -1,0 +1,1 @@
+//! Sys: sockets options that need more than std.
