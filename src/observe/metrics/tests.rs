@@ -149,3 +149,49 @@ fn promtool_has_no_complaint() {
     let said = [output.stdout, output.stderr].concat();
     assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
 }
+
+/// The rows of a table of docs/metrics.md, as cells.
+fn rows(heading: &str) -> Vec<Vec<String>> {
+    let text = include_str!("../../../docs/metrics.md");
+    let table = text.split_once(heading).unwrap_or_else(|| panic!("docs/metrics.md has no table {heading}")).1;
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    rows.map(|line| line.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect()).collect()
+}
+
+#[test]
+fn the_manual_lists_every_metric_with_type_labels_and_help() {
+    let text = fresh().render();
+    let mut listed = Vec::new();
+    for row in rows("| metric | type | labels | meaning |") {
+        // An empty cell of labels is one bar, not " | ".
+        let cells: Vec<String> = row.join(" | ").split('|').map(|cell| cell.trim().to_owned()).collect();
+        let [name, kind, labels, help] = cells.as_slice() else { panic!("{cells:?}") };
+        let name = name.trim_matches('`');
+        assert!(text.contains(&format!("# HELP {name} {help}\n")), "{name}: {help}");
+        assert!(text.contains(&format!("# TYPE {name} {kind}\n")), "{name}: {kind}");
+        let series = text.lines().find(|line| line.starts_with(&format!("{name}{{"))).unwrap_or_default();
+        let found: Vec<&str> = series.split(['{', ',']).skip(1).filter_map(|label| label.split('=').next()).collect();
+        let wanted: Vec<&str> =
+            labels.split(", ").map(|label| label.trim_matches('`')).filter(|l| !l.is_empty()).collect();
+        assert_eq!(found, wanted, "labels of {name}");
+        listed.push(name.to_owned());
+    }
+    let rendered: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    assert_eq!(listed, rendered);
+}
+
+#[test]
+fn the_manual_lists_every_label_value() {
+    let values = |key: &str| -> Vec<String> {
+        let row = rows("| label | values |").into_iter().find(|row| row[0] == key);
+        let row = row.unwrap_or_else(|| panic!("docs/metrics.md has no row {key}"));
+        row[1].split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    };
+    assert_eq!(values("`mode`"), Announcement::ALL.map(Announcement::as_str));
+    assert_eq!(values("`kind` of `ftpgate_firewall_errors_total`"), ErrorKind::ALL.map(ErrorKind::as_str));
+    assert_eq!(values("`reason` of `ftpgate_connections_rejected_total`"), Rejection::ALL.map(Rejection::as_str));
+    let refusals: Vec<&str> = Refusal::ALL.iter().map(|reason| reason.as_str()).collect();
+    assert_eq!(values("`reason` of `ftpgate_refusals_total`"), refusals);
+    let ends: Vec<&str> = EndReason::ALL.iter().map(|reason| reason.as_str()).chain([OTHER]).collect();
+    assert_eq!(values("`reason` of `ftpgate_sessions_ended_total`"), ends);
+}
