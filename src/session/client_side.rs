@@ -72,7 +72,7 @@ impl Session {
                 self.auth_pending = true;
                 self.forward(line, &command, Kind::Auth, effects);
             }
-            Verb::Abor => self.forward(line, &command, Kind::Abor, effects),
+            Verb::Abor => self.forward(line, &command, Kind::Abor { optional: false }, effects),
             Verb::Stat => self.forward(line, &command, Kind::Stat, effects),
             Verb::Rein => self.forward(line, &command, Kind::Rein, effects),
             Verb::Pass | Verb::Quit | Verb::Other => self.forward(line, &command, Kind::Other, effects),

@@ -100,7 +100,7 @@ impl Session {
         }
         let path = std::mem::replace(&mut self.reply_path, Path::Forward);
         // ABOR (RFC 959 §4.1.3): the 426 ends the transfer, ABOR's own 226 is yet to come.
-        let waits = code.0 == 426 && self.pending.front() == Some(Kind::Abor);
+        let waits = code.0 == 426 && matches!(self.pending.front(), Some(Kind::Abor { .. }));
         let answered = if waits { None } else { self.pending.pop() };
         match path {
             Path::Announce(announcement) => {
@@ -130,6 +130,14 @@ impl Session {
             Kind::Active(id, _) => effects.push(Effect::Close(id)),
             // Before a 1yz the data connection was not used: a client may name another file without a new PORT or PASV.
             Kind::Transfer { started } if started || code.is_positive() || matches!(code.0, 425 | 426) => {
+                self.data_ready = false;
+                self.close_pinhole(effects);
+                if code.is_positive() {
+                    self.pending.abor_may_be_answered();
+                }
+            }
+            // RFC 959 §4.1.3: the data connection is closed, so nothing will use what was announced for it.
+            Kind::Abor { .. } if code.is_positive() => {
                 self.data_ready = false;
                 self.close_pinhole(effects);
             }
