@@ -366,7 +366,7 @@ impl Session {
         } else if self.shut.has(Side::Server) {
             self.timers.server_closed_first = true;
         }
-        let quiet = self.pending.is_empty() && self.held_command.is_none() && self.held_reply.is_none();
+        let quiet = self.pending.is_quiet() && self.held_command.is_none() && self.held_reply.is_none();
         if self.draining && quiet && !self.ended && !self.is_opaque() {
             self.say(Local::Draining, effects);
             self.end(EndReason::Drained, effects);

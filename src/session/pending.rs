@@ -66,6 +66,11 @@ impl Pending {
         self.slots.is_empty()
     }
 
+    /// Whether nothing is awaited for certain: at most the answer to an ABOR that may have had it.
+    pub fn is_quiet(&self) -> bool {
+        self.slots.iter().all(|kind| matches!(kind, Kind::Abor { optional: true }))
+    }
+
     /// A command was sent, or will be answered here.
     pub fn push(&mut self, kind: Kind) {
         self.slots.push_back(kind);
