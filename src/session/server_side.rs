@@ -145,8 +145,10 @@ impl Session {
                 self.auth_pending = false;
                 // RFC 4217 §4: 234 and TLS begins. RFC 2228 §3: 334 and a security exchange begins. After anything else the
                 // channel stays readable (RFC 6384 §5).
-                if matches!(code.0, 234 | 334) {
-                    self.opaque(effects);
+                match code.0 {
+                    234 => self.opaque(Channel::Hello, effects),
+                    334 => self.opaque(Channel::Opaque, effects),
+                    _ => {}
                 }
             }
             Kind::EpsvAll if code.is_positive() => self.epsv_all = true,
@@ -163,18 +165,18 @@ impl Session {
     }
 
     /// The channel is not ours to read any more. Whatever was announced in clear is void.
-    fn opaque(&mut self, effects: &mut Effects) {
-        // Bytes that arrived behind AUTH were written before the client saw the 234: no TLS client does that, and a server
-        // that took them for part of the secured session would obey an attacker (CVE-2011-1575).
-        if !self.from_client.is_empty() {
-            return self.hostile(Refusal::StartTlsInjection, Local::Injection, effects);
-        }
-        self.channel = Channel::Opaque;
+    fn opaque(&mut self, channel: Channel, effects: &mut Effects) {
+        self.channel = channel;
         self.pending.clear();
         self.close_pinhole(effects);
         self.data_ready = false;
         self.timers.login = None;
         effects.push(Effect::Note(Note::Opaque));
+        // Bytes that arrived behind AUTH were written before the client saw the 234: no TLS client does that, and a server
+        // that took them for part of the secured session would obey an attacker (CVE-2011-1575).
+        if !self.from_client.is_empty() {
+            self.hostile(Refusal::StartTlsInjection, Local::Injection, effects);
+        }
     }
 
     /// Not a reply at all.
