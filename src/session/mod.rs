@@ -329,7 +329,7 @@ impl Session {
                 (Next::TooLong(start, after), Side::Server) => {
                     rest = after;
                     effects.push(Effect::Note(Note::Refused(Refusal::LineTooLong, None)));
-                    self.server_line(&[start, b"\r\n"].concat(), now, effects);
+                    self.server_line(&server_side::cut(start), now, effects);
                 }
                 (Next::Partial(partial), _) => {
                     rest = partial;

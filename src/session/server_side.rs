@@ -10,10 +10,8 @@ use super::pending::Kind;
 use super::replies::Local;
 use super::{Channel, Session};
 use crate::pinhole::Announcement;
-use crate::protocol::address;
 use crate::protocol::command::{self, Verb};
 use crate::protocol::reply::{Code, Part};
-use crate::protocol::splice::splice;
 
 /// Lines of one multi-line reply beyond which the server is taken for broken. A directory listing over the control connection
 /// (STAT) may be long; nothing of it is kept here.
@@ -56,9 +54,9 @@ impl Session {
     /// What the server left without a line end when it closed.
     pub(super) fn last_words(&mut self, effects: &mut Effects) {
         let words = self.from_server.join(&[]).into_owned();
-        // Half a 227 could still name an address.
-        let names = [b"227", b"228", b"229"].iter().any(|code| words.starts_with(*code));
-        if !words.is_empty() && !names && !matches!(self.pending.front(), Some(Kind::Passive(_))) {
+        // Half a 227 could still name an address, and so could a line of one that is masked or held back.
+        let names = looks_passive(&words) || self.reply_path != Path::Forward;
+        if !names && !matches!(self.pending.front(), Some(Kind::Passive(_))) {
             effects.send(Side::Client, &[&words]);
         }
     }
@@ -187,31 +185,38 @@ impl Session {
         if matches!(verb, Ok(Verb::Port | Verb::Eprt | Verb::Lprt | Verb::Pasv | Verb::Epsv)) {
             return self.end(EndReason::Hostile, effects);
         }
-        // In the place of a 227 it could be one in disguise.
-        if !matches!(self.pending.front(), Some(Kind::Passive(_))) {
-            effects.send(Side::Client, &[line]);
+        match self.pending.front() {
+            // In the place of a 227 it could be one in disguise.
+            Some(Kind::Passive(_)) => {}
+            _ if looks_passive(line) => self.send_masked(line, effects),
+            _ => effects.send(Side::Client, &[line]),
         }
     }
 
-    /// The same line with zeros for the address that it announces, so that nobody can dial it.
+    /// The same line with a zero for every digit but those of its code, so that nobody can dial what it names.
     fn send_masked(&mut self, line: &[u8], effects: &mut Effects) {
-        const CODE: usize = 3;
-        let text = line.get(CODE..).unwrap_or_default();
-        let masked = match (address::pasv_reply(text), address::epsv_reply(text)) {
-            (Ok(found), _) => Some((found.span, "0,0,0,0,0,0")),
-            (_, Ok(found)) => Some((found.span, "0")),
-            _ => None,
-        };
-        match masked {
-            Some((span, zeros)) => {
-                let span = span.start + CODE..span.end + CODE;
-                effects.send(Side::Client, &splice(line, span, zeros.as_bytes()));
-            }
-            None => {
-                let (code, text) = line.split_at(CODE.min(line.len()));
-                let text: Vec<u8> = text.iter().map(|&b| if b.is_ascii_digit() { b'0' } else { b }).collect();
-                effects.send(Side::Client, &[code, &text]);
-            }
-        }
+        effects.send(Side::Client, &[&masked(line)]);
     }
+}
+
+/// Whether a client that compares no more than three digits could take the line for a passive reply.
+fn looks_passive(line: &[u8]) -> bool {
+    let text = line.trim_ascii_start();
+    text.starts_with(b"227") || text.starts_with(b"228") || text.starts_with(b"229")
+}
+
+/// What stands for a line that was too long: its beginning, with a line end. Digits of a passive reply that were cut would
+/// name another port.
+pub(super) fn cut(start: &[u8]) -> Vec<u8> {
+    let mut line = if looks_passive(start) { masked(start) } else { start.to_vec() };
+    line.extend_from_slice(b"\r\n");
+    line
+}
+
+/// The line with a zero for every digit, except those of its code.
+fn masked(line: &[u8]) -> Vec<u8> {
+    let blanks = line.len() - line.trim_ascii_start().len();
+    let text_at = if looks_passive(line) { blanks + 3 } else { 0 };
+    let blot = |(at, &byte): (usize, &u8)| if at >= text_at && byte.is_ascii_digit() { b'0' } else { byte };
+    line.iter().enumerate().map(blot).collect()
 }
