@@ -102,6 +102,9 @@ impl Session {
         /// The reply code, which is no part of the text.
         const CODE: usize = 3;
         let text = line.get(CODE..).unwrap_or_default();
+        // The server took the PASV: what was announced before is void (RFC 1123 §4.1.2.6), whatever becomes of this.
+        self.close_pinhole(effects);
+        self.data_ready = false;
         let found = match announcement {
             Announcement::Pasv => {
                 address::pasv_reply(text).map(|found| (IpAddr::V4(found.value.0), found.value.1, found.span))
@@ -121,8 +124,6 @@ impl Session {
             Err(_) => return self.passive_failed(None, effects),
             Ok(found) => found,
         };
-        // A new PASV takes the place of what was announced before (RFC 1123 §4.1.2.6).
-        self.close_pinhole(effects);
         // C dials O:q, it arrives at S:p, and S sees P. In forward mode O is S and the entrance is the target.
         let entrance = self.ends.entrance.unwrap_or(self.ends.original.ip());
         let own = entrance == self.ends.server.ip();

@@ -61,7 +61,8 @@ impl Session {
             Verb::Epsv => self.epsv(line, &command, effects),
             Verb::Lprt | Verb::Lpsv => self.refuse(Refusal::LongAddress, Local::LongAddress, effects),
             Verb::Transfer => {
-                if self.data_ready || self.pending.has_announcement() {
+                // A 227 that waits for its pinhole is off the FIFO and not in force yet, but it was asked for.
+                if self.data_ready || self.pending.has_announcement() || self.held_reply.is_some() {
                     self.forward(line, &command, Kind::Transfer { started: false }, effects);
                 } else {
                     self.refuse(Refusal::NoDataPort, Local::NoDataPort, effects);
@@ -71,7 +72,7 @@ impl Session {
                 self.auth_pending = true;
                 self.forward(line, &command, Kind::Auth, effects);
             }
-            Verb::Abor => self.forward(line, &command, Kind::Abor, effects),
+            Verb::Abor => self.forward(line, &command, Kind::Abor { optional: false }, effects),
             Verb::Stat => self.forward(line, &command, Kind::Stat, effects),
             Verb::Rein => self.forward(line, &command, Kind::Rein, effects),
             Verb::Pass | Verb::Quit | Verb::Other => self.forward(line, &command, Kind::Other, effects),

@@ -70,6 +70,8 @@ pub struct Settings {
 enum Channel {
     /// As FTP.
     Clear,
+    /// As FTP no more: the server said 234, and the client's first byte must be that of a TLS record.
+    Hello,
     /// Not at all: it became TLS or another security context.
     Opaque,
 }
@@ -154,6 +156,9 @@ pub struct Session {
     timers: timers::Timers,
 }
 
+/// The first byte of a TLS client: a record of type handshake (RFC 8446 §5.1). No FTP command begins with it.
+const TLS_HANDSHAKE: u8 = 0x16;
+
 /// Lines beyond the limit that a client may send before it is taken for hostile.
 const LONG_LINES: u8 = 3;
 
@@ -230,7 +235,7 @@ impl Session {
 
     /// Whether the control channel became unreadable.
     pub fn is_opaque(&self) -> bool {
-        self.channel == Channel::Opaque
+        self.channel != Channel::Clear
     }
 
     /// Whether a transfer is under way: the server said 1yz to a transfer command, and nothing final yet.
@@ -268,15 +273,15 @@ impl Session {
     fn bytes(&mut self, side: Side, bytes: &[u8], now: Millis, effects: &mut Effects) {
         self.timers.activity(now);
         if self.is_opaque() {
-            effects.send(side.other(), &[bytes]);
+            self.opaque_bytes(side, bytes, effects);
             return;
         }
         if side == Side::Server {
             self.lines(side, bytes, now, effects);
             return;
         }
-        // A TLS record of type handshake: no line end may ever come (implicit FTPS, RFC 4217 appendix A).
-        if !self.seen_command && self.from_client.is_empty() && bytes.first() == Some(&0x16) {
+        // No line end may ever come: implicit FTPS (RFC 4217 appendix A).
+        if !self.seen_command && self.from_client.is_empty() && bytes.first() == Some(&TLS_HANDSHAKE) {
             self.hostile(Refusal::CrossProtocol, Local::NotFtp, effects);
             return;
         }
@@ -291,6 +296,19 @@ impl Session {
             self.urgent = Urgent::Telnet;
         }
         self.lines(side, &bytes, now, effects);
+    }
+
+    /// Passes bytes on unread, after a look at the client's very first: a client and a server that only pretend to begin TLS
+    /// could hide a PORT from a gateway that takes their word for it.
+    fn opaque_bytes(&mut self, side: Side, bytes: &[u8], effects: &mut Effects) {
+        if self.channel == Channel::Hello && side == Side::Client {
+            match bytes.first() {
+                None => return,
+                Some(&TLS_HANDSHAKE) => self.channel = Channel::Opaque,
+                Some(_) => return self.hostile(Refusal::StartTlsInjection, Local::Injection, effects),
+            }
+        }
+        effects.send(side.other(), &[bytes]);
     }
 
     /// Reads lines while this side may be read, and keeps the rest.
@@ -316,7 +334,7 @@ impl Session {
                 (Next::TooLong(start, after), Side::Server) => {
                     rest = after;
                     effects.push(Effect::Note(Note::Refused(Refusal::LineTooLong, None)));
-                    self.server_line(&[start, b"\r\n"].concat(), now, effects);
+                    self.server_line(&server_side::cut(start), now, effects);
                 }
                 (Next::Partial(partial), _) => {
                     rest = partial;
@@ -371,7 +389,7 @@ impl Session {
         } else if self.shut.has(Side::Server) {
             self.timers.server_closed_first = true;
         }
-        let quiet = self.pending.is_empty() && self.held_command.is_none() && self.held_reply.is_none();
+        let quiet = self.pending.is_quiet() && self.held_command.is_none() && self.held_reply.is_none();
         if self.draining && quiet && !self.ended && !self.is_opaque() {
             self.say(Local::Draining, effects);
             self.end(EndReason::Drained, effects);

@@ -29,8 +29,12 @@ pub enum Kind {
         /// The server said that it opens the data connection.
         started: bool,
     },
-    /// ABOR. Its own 226 may be preceded by the 426 of the transfer (RFC 959 §4.1.3).
-    Abor,
+    /// ABOR. Its own 226 may be preceded by the 426 of the transfer (RFC 959 §4.1.3). `optional` when the transfer before it
+    /// ended well after all: some servers let that one reply answer both.
+    Abor {
+        /// It may have been answered already.
+        optional: bool,
+    },
     /// STAT, which may be answered in the middle of a transfer.
     Stat,
     /// AUTH: no further command is read until the answer.
@@ -60,6 +64,11 @@ impl Pending {
     /// Whether every command is answered.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
+    }
+
+    /// Whether nothing is awaited for certain: at most the answer to an ABOR that may have had it.
+    pub fn is_quiet(&self) -> bool {
+        self.slots.iter().all(|kind| matches!(kind, Kind::Abor { optional: true }))
     }
 
     /// A command was sent, or will be answered here.
@@ -114,7 +123,8 @@ impl Pending {
     /// Brings the slot to the front that a reply with this code answers, where FTP servers do not keep the order:
     ///
     /// - a STAT in the middle of a transfer is answered at once (RFC 959 §4.1.3), before the transfer's own 226;
-    /// - ABOR has two replies at most, of which one may be missing: whatever cannot answer it belongs to the next command.
+    /// - ABOR has two replies at most, of which one may be missing: whatever cannot answer it belongs to the next command. Once
+    ///   it may have been answered, that includes refusals: a server that knows ABOR does not refuse it.
     pub fn settle(&mut self, code: Code) {
         if let (Some(Kind::Transfer { started: true }), Some(Kind::Stat)) = (self.slots.front(), self.slots.get(1)) {
             if matches!(code.0, 211..=213) {
@@ -122,15 +132,25 @@ impl Pending {
             }
             return;
         }
-        if self.slots.front() == Some(&Kind::Abor) && self.slots.len() > 1 && !answers_abor(code) {
+        while let Some(&Kind::Abor { optional }) = self.slots.front()
+            && self.slots.len() > 1
+            && !answers_abor(code, optional)
+        {
             self.slots.pop_front();
+        }
+    }
+
+    /// The transfer before an ABOR ended well: the same reply may have been ABOR's.
+    pub fn abor_may_be_answered(&mut self) {
+        if let Some(Kind::Abor { optional }) = self.slots.front_mut() {
+            *optional = true;
         }
     }
 }
 
-/// 225 and 226 (RFC 959 §5.4), the 426 before them, and every refusal.
-fn answers_abor(code: Code) -> bool {
-    matches!(code.0, 225 | 226) || code.is_negative()
+/// 225 and 226 (RFC 959 §5.4), the 426 before them, and every refusal of one that still must be answered.
+fn answers_abor(code: Code, optional: bool) -> bool {
+    matches!(code.0, 225 | 226) || (code.is_negative() && !optional)
 }
 
 #[cfg(test)]
@@ -151,7 +171,7 @@ mod tests {
     #[test]
     fn an_abor_that_was_never_answered_does_not_shift_the_replies_behind_it() {
         let mut pending = Pending::default();
-        pending.push(Kind::Abor);
+        pending.push(Kind::Abor { optional: false });
         pending.push(Kind::Passive(Announcement::Pasv));
         pending.settle(Code(227));
         assert_eq!(pending.front(), Some(Kind::Passive(Announcement::Pasv)));

@@ -53,7 +53,7 @@ replies! {
     /// Another protocol, or somebody who hammers.
     NotFtp = "421 This does not look like FTP; closing control connection.",
     /// Plain text behind AUTH.
-    Injection = "421 Commands may not be sent together with AUTH; closing control connection.",
+    Injection = "421 Plain text after AUTH; closing control connection.",
     /// The server does not end a reply.
     ServerBroken = "421 The server's reply does not end; closing control connection.",
 }

@@ -10,10 +10,8 @@ use super::pending::Kind;
 use super::replies::Local;
 use super::{Channel, Session};
 use crate::pinhole::Announcement;
-use crate::protocol::address;
 use crate::protocol::command::{self, Verb};
 use crate::protocol::reply::{Code, Part};
-use crate::protocol::splice::splice;
 
 /// Lines of one multi-line reply beyond which the server is taken for broken. A directory listing over the control connection
 /// (STAT) may be long; nothing of it is kept here.
@@ -56,9 +54,9 @@ impl Session {
     /// What the server left without a line end when it closed.
     pub(super) fn last_words(&mut self, effects: &mut Effects) {
         let words = self.from_server.join(&[]).into_owned();
-        // Half a 227 could still name an address.
-        let names = [b"227", b"228", b"229"].iter().any(|code| words.starts_with(*code));
-        if !words.is_empty() && !names && !matches!(self.pending.front(), Some(Kind::Passive(_))) {
+        // Half a 227 could still name an address, and so could a line of one that is masked or held back.
+        let names = looks_passive(&words) || self.reply_path != Path::Forward;
+        if !names && !matches!(self.pending.front(), Some(Kind::Passive(_))) {
             effects.send(Side::Client, &[&words]);
         }
     }
@@ -100,7 +98,7 @@ impl Session {
         }
         let path = std::mem::replace(&mut self.reply_path, Path::Forward);
         // ABOR (RFC 959 §4.1.3): the 426 ends the transfer, ABOR's own 226 is yet to come.
-        let waits = code.0 == 426 && self.pending.front() == Some(Kind::Abor);
+        let waits = code.0 == 426 && matches!(self.pending.front(), Some(Kind::Abor { .. }));
         let answered = if waits { None } else { self.pending.pop() };
         match path {
             Path::Announce(announcement) => {
@@ -132,13 +130,23 @@ impl Session {
             Kind::Transfer { started } if started || code.is_positive() || matches!(code.0, 425 | 426) => {
                 self.data_ready = false;
                 self.close_pinhole(effects);
+                if code.is_positive() {
+                    self.pending.abor_may_be_answered();
+                }
+            }
+            // RFC 959 §4.1.3: the data connection is closed, so nothing will use what was announced for it.
+            Kind::Abor { .. } if code.is_positive() => {
+                self.data_ready = false;
+                self.close_pinhole(effects);
             }
             Kind::Auth => {
                 self.auth_pending = false;
                 // RFC 4217 §4: 234 and TLS begins. RFC 2228 §3: 334 and a security exchange begins. After anything else the
                 // channel stays readable (RFC 6384 §5).
-                if matches!(code.0, 234 | 334) {
-                    self.opaque(effects);
+                match code.0 {
+                    234 => self.opaque(Channel::Hello, effects),
+                    334 => self.opaque(Channel::Opaque, effects),
+                    _ => {}
                 }
             }
             Kind::EpsvAll if code.is_positive() => self.epsv_all = true,
@@ -155,18 +163,18 @@ impl Session {
     }
 
     /// The channel is not ours to read any more. Whatever was announced in clear is void.
-    fn opaque(&mut self, effects: &mut Effects) {
-        // Bytes that arrived behind AUTH were written before the client saw the 234: no TLS client does that, and a server
-        // that took them for part of the secured session would obey an attacker (CVE-2011-1575).
-        if !self.from_client.is_empty() {
-            return self.hostile(Refusal::StartTlsInjection, Local::Injection, effects);
-        }
-        self.channel = Channel::Opaque;
+    fn opaque(&mut self, channel: Channel, effects: &mut Effects) {
+        self.channel = channel;
         self.pending.clear();
         self.close_pinhole(effects);
         self.data_ready = false;
         self.timers.login = None;
         effects.push(Effect::Note(Note::Opaque));
+        // Bytes that arrived behind AUTH were written before the client saw the 234: no TLS client does that, and a server
+        // that took them for part of the secured session would obey an attacker (CVE-2011-1575).
+        if !self.from_client.is_empty() {
+            self.hostile(Refusal::StartTlsInjection, Local::Injection, effects);
+        }
     }
 
     /// Not a reply at all.
@@ -177,31 +185,38 @@ impl Session {
         if matches!(verb, Ok(Verb::Port | Verb::Eprt | Verb::Lprt | Verb::Pasv | Verb::Epsv)) {
             return self.end(EndReason::Hostile, effects);
         }
-        // In the place of a 227 it could be one in disguise.
-        if !matches!(self.pending.front(), Some(Kind::Passive(_))) {
-            effects.send(Side::Client, &[line]);
+        match self.pending.front() {
+            // In the place of a 227 it could be one in disguise.
+            Some(Kind::Passive(_)) => {}
+            _ if looks_passive(line) => self.send_masked(line, effects),
+            _ => effects.send(Side::Client, &[line]),
         }
     }
 
-    /// The same line with zeros for the address that it announces, so that nobody can dial it.
+    /// The same line with a zero for every digit but those of its code, so that nobody can dial what it names.
     fn send_masked(&mut self, line: &[u8], effects: &mut Effects) {
-        const CODE: usize = 3;
-        let text = line.get(CODE..).unwrap_or_default();
-        let masked = match (address::pasv_reply(text), address::epsv_reply(text)) {
-            (Ok(found), _) => Some((found.span, "0,0,0,0,0,0")),
-            (_, Ok(found)) => Some((found.span, "0")),
-            _ => None,
-        };
-        match masked {
-            Some((span, zeros)) => {
-                let span = span.start + CODE..span.end + CODE;
-                effects.send(Side::Client, &splice(line, span, zeros.as_bytes()));
-            }
-            None => {
-                let (code, text) = line.split_at(CODE.min(line.len()));
-                let text: Vec<u8> = text.iter().map(|&b| if b.is_ascii_digit() { b'0' } else { b }).collect();
-                effects.send(Side::Client, &[code, &text]);
-            }
-        }
+        effects.send(Side::Client, &[&masked(line)]);
     }
+}
+
+/// Whether a client that compares no more than three digits could take the line for a passive reply.
+fn looks_passive(line: &[u8]) -> bool {
+    let text = line.trim_ascii_start();
+    text.starts_with(b"227") || text.starts_with(b"228") || text.starts_with(b"229")
+}
+
+/// What stands for a line that was too long: its beginning, with a line end. Digits of a passive reply that were cut would
+/// name another port.
+pub(super) fn cut(start: &[u8]) -> Vec<u8> {
+    let mut line = if looks_passive(start) { masked(start) } else { start.to_vec() };
+    line.extend_from_slice(b"\r\n");
+    line
+}
+
+/// The line with a zero for every digit, except those of its code.
+fn masked(line: &[u8]) -> Vec<u8> {
+    let blanks = line.len() - line.trim_ascii_start().len();
+    let text_at = if looks_passive(line) { blanks + 3 } else { 0 };
+    let blot = |(at, &byte): (usize, &u8)| if at >= text_at && byte.is_ascii_digit() { b'0' } else { byte };
+    line.iter().enumerate().map(blot).collect()
 }
