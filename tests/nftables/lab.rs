@@ -28,7 +28,8 @@ impl Namespace {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         assert!(
             nix::unistd::geteuid().is_root(),
-            "these tests make network namespaces and change nftables in them: run them as root, e.g. `sudo -E cargo test --test nftables`"
+            "these tests make network namespaces and change nftables in them: run them as root, e.g. `sudo -E cargo \
+             test --test nftables`"
         );
         let name = format!("fg-nft-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         shell("ip", &["netns", "add", &name], "");

@@ -83,7 +83,8 @@ fn a_vanished_table_is_reported_on_opening_and_no_obstacle_to_closing() {
     assert_eq!(error.kind(), ErrorKind::Missing);
     assert_eq!(
         error.to_string(),
-        "cannot open or close a pinhole in nftables table inet filter: the kernel refused an element of snat4 (ENOENT); it was there when ftpgate started, see `nft list table inet filter`; load your ruleset again \
+        "cannot open or close a pinhole in nftables table inet filter: the kernel refused an element of snat4 \
+         (ENOENT); it was there when ftpgate started, see `nft list table inet filter`; load your ruleset again \
          (`ftpgate rules` prints what belongs into it) and restart ftpgate"
     );
     close(&mut backend, &[example()]);
@@ -115,8 +116,8 @@ fn a_vanished_set_is_no_obstacle_to_closing_what_is_in_the_others() {
 fn a_missing_table_is_named() {
     assert_eq!(
         complaint("").to_string(),
-        "nftables table inet filter is missing; load what `ftpgate rules` prints, or set `firewall.nftables.table` to the \
-         name of yours"
+        "nftables table inet filter is missing; load what `ftpgate rules` prints, or set `firewall.nftables.table` to \
+         the name of yours"
     );
 }
 
@@ -128,9 +129,9 @@ fn a_missing_set_is_named_with_the_line_to_add() {
     let ruleset = format!("{without_rules}\ndelete map inet filter dnat6");
     assert_eq!(
         complaint(&ruleset).to_string(),
-        "map dnat6 is missing from nftables table inet filter, add `map dnat6 { type ipv6_addr . ipv6_addr . inet_service : \
-         ipv6_addr . inet_service; size 131072; flags timeout; }`; `ftpgate rules` prints everything that belongs into the \
-         table"
+        "map dnat6 is missing from nftables table inet filter, add `map dnat6 { type ipv6_addr . ipv6_addr . \
+         inet_service : ipv6_addr . inet_service; size 131072; flags timeout; }`; `ftpgate rules` prints everything \
+         that belongs into the table"
     );
     assert_eq!(complaint(DROP_BY_DEFAULT).to_string().matches(" is missing from ").count(), 6);
 }
@@ -158,7 +159,8 @@ fn a_set_that_is_not_what_it_must_be_is_named_with_the_line_to_write() {
             "`ftpgate rules` prints everything that belongs into the table",
         ]
     );
-    let line = "declare it as `set pinhole6 { type ipv6_addr . ipv6_addr . inet_service; size 131072; flags dynamic,timeout; }`";
+    let line = "declare it as `set pinhole6 { type ipv6_addr . ipv6_addr . inet_service; size 131072; flags \
+                dynamic,timeout; }`";
     assert!(text.contains(line), "{text}");
 }
 

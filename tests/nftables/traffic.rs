@@ -112,11 +112,10 @@ fn an_unused_pinhole_is_gone_after_its_lifetime() {
     for plan in families() {
         let (entrance, target) = (SocketAddr::new(plan.near, 61000), SocketAddr::new(plan.server, 5000));
         let listener = lab.server.listen(target);
-        let short =
-            Pinhole { lifetime: Duration::from_millis(500), ..pinhole(plan.client, entrance, target, plan.far) };
+        let short = Pinhole { lifetime: Duration::from_secs(1), ..pinhole(plan.client, entrance, target, plan.far) };
         open(&mut backend, &[short]);
         assert_eq!(lab.gateway.counts("ftpgate").iter().sum::<usize>(), 3);
-        std::thread::sleep(Duration::from_millis(700));
+        std::thread::sleep(Duration::from_millis(1200));
         assert_eq!(lab.client.connect(plan.client, entrance).unwrap_err().kind(), ConnectionRefused);
         assert!(nobody_arrived(&listener));
         std::thread::sleep(Duration::from_secs(2));

@@ -61,22 +61,32 @@ fn advice(failure: Failure, errno: Errno, task: Task, settings: &Settings) -> (E
         ),
         (Errno::EEXIST, Task::Create) => (
             ErrorKind::Taken,
-            format!("somebody created it in this very moment; see `nft list table inet {table}`, and choose another `firewall.nftables.table`"),
+            format!(
+                "somebody created it in this very moment; see `nft list table inet {table}`, and choose another \
+                 `firewall.nftables.table`"
+            ),
         ),
         (Errno::EPROTONOSUPPORT | Errno::EAFNOSUPPORT, _) | (Errno::EINVAL | Errno::EOPNOTSUPP, Task::Look) => (
             ErrorKind::Unsupported,
-            "this kernel has no nf_tables; load or build the module nf_tables, or use `firewall.backend: relay`".to_owned(),
+            "this kernel has no nf_tables; load or build the module nf_tables, or use `firewall.backend: \
+             relay`"
+                .to_owned(),
         ),
         (Errno::EINVAL | Errno::EOPNOTSUPP | Errno::ENOENT, Task::Create) => {
             (ErrorKind::Unsupported, format!("{}, or use `firewall.backend: relay`", needed(failure)))
         }
         (Errno::ENOENT, _) => (
             ErrorKind::Missing,
-            format!("it was there when ftpgate started, see `nft list table inet {table}`; load your ruleset again (`ftpgate rules` prints what belongs into it) and restart ftpgate"),
+            format!(
+                "it was there when ftpgate started, see `nft list table inet {table}`; load your ruleset again \
+                 (`ftpgate rules` prints what belongs into it) and restart ftpgate"
+            ),
         ),
         (Errno::ENFILE, _) => (
             ErrorKind::Full,
-            "the set is full; close pinholes sooner with a shorter `data.pinhole_timeout`, or give the set a larger `size`".to_owned(),
+            "the set is full; close pinholes sooner with a shorter `data.pinhole_timeout`, or give the set a larger \
+             `size`"
+                .to_owned(),
         ),
         (Errno::ENOMEM | Errno::ENOBUFS, _) => {
             (ErrorKind::Full, "the kernel is short of memory; free some and try again".to_owned())
