@@ -167,7 +167,8 @@ fn check_family(pinhole: &Pinhole) -> Result<(), Error> {
     Err(Error::new(
         ErrorKind::Other,
         format!(
-            "a pinhole cannot lead from one address family to the other ({pinhole}); give the listener a server of the client's family"
+            "a pinhole cannot lead from one address family to the other ({pinhole}); give the listener a server of \
+             the client's family"
         ),
     ))
 }
@@ -179,8 +180,9 @@ fn conflict(one: &Pinhole, other: &Pinhole) -> Error {
     Error::new(
         ErrorKind::Other,
         format!(
-            "pinholes that are open at the same time want connections from {initiator} to {target} to come from {first} and \
-             from {second}, and nftables can only do one of them; give the listeners that lead there the same `source`"
+            "pinholes that are open at the same time want connections from {initiator} to {target} to come from \
+             {first} and from {second}, and nftables can only do one of them; give the listeners that lead there the \
+             same `source`"
         ),
     )
 }

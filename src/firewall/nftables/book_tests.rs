@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
@@ -148,7 +149,7 @@ fn change() -> impl Strategy<Value = Change> {
 proptest! {
     /// A kernel that keeps exactly what it is told to has, after every transaction, what the open pinholes need.
     #[test]
-    fn the_kernel_has_what_the_open_pinholes_need(all in proptest::collection::vec(proptest::collection::vec(change(), 1..5), 1..20)) {
+    fn the_kernel_has_what_the_open_pinholes_need(all in vec(vec(change(), 1..5), 1..20)) {
         let mut book = Book::default();
         let mut kernel: Vec<Element> = Vec::new();
         let mut open: BTreeMap<Key, Pinhole> = BTreeMap::new();

@@ -12,8 +12,9 @@ use std::time::Duration;
 use super::message::{Attributes, Batch, Message, Subject, flag, kind};
 use super::ruleset::{DNAT4, DNAT6, PINHOLE4, PINHOLE6, SETS, SNAT4, SNAT6, Set};
 
-/// How many changes fit into one transaction. Each makes up to three elements in three sets and may replace three others:
-/// with all of IPv6 a message stays below the 64 KiB of an attribute and a batch below the 208 KiB that a socket sends at once.
+/// How many changes fit into one transaction. Each makes up to three elements in three sets and may replace three
+/// others: with all of IPv6 a message stays below the 64 KiB of an attribute, and a batch below the 208 KiB that a socket
+/// sends at once.
 pub const MAX_CHANGES: usize = 256;
 
 /// How much longer a translation lasts than its permission, so that it never expires before.

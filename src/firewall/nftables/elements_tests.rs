@@ -207,7 +207,8 @@ proptest! {
         let mut theirs = bracket(first, ControlMessage::BatchBegin);
         let mut sequence = first;
         for set in SETS {
-            let of_set: Vec<_> = all.iter().filter(|(_, name, _)| *name == set.name).map(|(.., wanted)| wanted.clone()).collect();
+            let of_set = all.iter().filter(|(_, name, _)| *name == set.name);
+            let of_set: Vec<_> = of_set.map(|(.., wanted)| wanted.clone()).collect();
             if of_set.is_empty() {
                 continue;
             }

@@ -48,8 +48,8 @@ pub(super) fn taken(port: u32, settings: &Settings) -> Error {
     Error::new(
         ErrorKind::Taken,
         format!(
-            "nftables table inet {table} belongs to another running program, perhaps another ftpgate (netlink port {port}, \
-             which usually is its process id); stop that, or choose another `firewall.nftables.table`"
+            "nftables table inet {table} belongs to another running program, perhaps another ftpgate (netlink port \
+             {port}, which usually is its process id); stop that, or choose another `firewall.nftables.table`"
         ),
     )
 }
@@ -60,8 +60,9 @@ pub(super) fn left_over(settings: &Settings) -> Error {
     Error::new(
         ErrorKind::Taken,
         format!(
-            "nftables table inet {table} is there already and is not ftpgate's; if nothing needs it, remove it with `nft \
-             delete table inet {table}`; if it is yours, choose another `firewall.nftables.table` or `ownership: sets`"
+            "nftables table inet {table} is there already and is not ftpgate's; if nothing needs it, remove it with \
+             `nft delete table inet {table}`; if it is yours, choose another `firewall.nftables.table` or \
+             `ownership: sets`"
         ),
     )
 }
@@ -72,7 +73,8 @@ pub(super) fn table_missing(settings: &Settings) -> Error {
     Error::new(
         ErrorKind::Missing,
         format!(
-            "nftables table inet {table} is missing; load what `ftpgate rules` prints, or set `firewall.nftables.table` to the name of yours"
+            "nftables table inet {table} is missing; load what `ftpgate rules` prints, or set \
+             `firewall.nftables.table` to the name of yours"
         ),
     )
 }
