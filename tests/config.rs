@@ -1,6 +1,6 @@
 //! The configuration as it is shipped and documented: nothing in it may drift from what the program does.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests
+#![allow(clippy::unwrap_used, clippy::panic)] // clippy exempts only functions marked #[test], not their helpers
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -29,15 +29,17 @@ pub(super) struct Cli {
 const LONG_ABOUT: &str = "\
 A NAT-aware FTP gateway: lets FTP work through NAT and default-deny firewalls.
 
-FTP opens a second connection for every listing and file, and announces its address inside the control connection. NAT and \
-firewalls break that. ftpgate stands on the gateway: connections to port 21 are redirected to it, it passes the control \
-connection on, puts its own address in place of the announced one, and opens the firewall for exactly the one data connection \
-that was announced (a pinhole). File data stays in the kernel.
+FTP opens a second connection for every listing and file, and announces its
+address inside the control connection. NAT and firewalls break that. ftpgate
+stands on the gateway: connections to port 21 are redirected to it, it passes
+the control connection on, puts its own address in place of the announced one,
+and opens the firewall for exactly the one data connection that was announced
+(a pinhole). File data stays in the kernel.
 
 Start with:
-  ftpgate check            is the configuration right, and can the firewall be changed?
-  ftpgate rules            the nftables rules that lead connections to ftpgate
-  ftpgate run              the gateway";
+  ftpgate check    is the configuration right, and can the firewall be changed?
+  ftpgate rules    the nftables rules that lead connections to ftpgate
+  ftpgate run      the gateway";
 
 const AFTER_LONG_HELP: &str = "\
 Exit codes (those of sysexits.h):
@@ -48,8 +50,9 @@ Exit codes (those of sysexits.h):
   78  the configuration is wrong; the message names file, line, key and remedy
   1   anything else
 
-Signals to a running gateway: SIGTERM or SIGINT lets sessions finish, a second one ends at once; SIGHUP reads the configuration \
-again.
+Signals to a running gateway:
+  SIGTERM, SIGINT    let sessions finish; a second one ends at once
+  SIGHUP             read the configuration again
 
 Files:
   /etc/ftpgate/ftpgate.yaml    the configuration; every key is explained in docs/configuration.md";
@@ -59,29 +62,38 @@ Files:
 pub(super) enum Command {
     /// Run the gateway in the foreground
     ///
-    /// Reads the configuration, verifies the firewall, opens the listeners, writes the line `ready` to the log (and tells
-    /// systemd), and serves until it is told to stop. Logs go to standard error.
+    /// Reads the configuration, verifies the firewall, opens the listeners, writes
+    /// the line `ready` to the log (and tells systemd), and serves until it is told
+    /// to stop. Logs go to standard error.
     ///
-    /// Without a file, --listen and --server make a gateway in front of one server that clients dial directly:
+    /// Without a file, --listen and --server make a gateway in front of one server
+    /// that clients dial directly:
     ///
     ///   ftpgate run --listen 203.0.113.1:21 --server 192.0.2.10:21
+    #[command(verbatim_doc_comment)]
     Run(Run),
     /// Check the configuration and the firewall, without serving anybody
     ///
-    /// Prints what is wrong with file, line, key and remedy; warnings about what is unwise or without effect; and whether
-    /// pinholes could be opened here and now (needs the same permission as `run`).
+    /// Prints what is wrong with file, line, key and remedy; warnings about what is
+    /// unwise or without effect; and whether pinholes could be opened here and now
+    /// (needs the same permission as `run`).
+    #[command(verbatim_doc_comment)]
     Check(Check),
     /// Print the nftables rules that this configuration needs
     ///
-    /// A complete ruleset for `nft -f`, a comment for every rule: how connections reach the listeners, what the input and
-    /// forward chains must accept, and with `ownership: sets` the sets and maps that ftpgate fills. Read it, change the
+    /// A complete ruleset for `nft -f`, with comments: how connections reach the
+    /// listeners, what the input and forward chains must accept, and with
+    /// `ownership: sets` the sets and maps that ftpgate fills. Read it, give the
     /// interfaces, and take from it what your own ruleset lacks:
     ///
-    ///   ftpgate rules --inside eth1 --outside eth0 > ftpgate.nft && nft -c -f ftpgate.nft
+    ///   ftpgate rules --inside eth1 --outside eth0 > ftpgate.nft
+    ///   nft -c -f ftpgate.nft
+    #[command(verbatim_doc_comment)]
     Rules(Rules),
     /// Print the effective configuration, defaults filled in
     ///
     /// As YAML that can be used as a configuration file, or as JSON.
+    #[command(verbatim_doc_comment)]
     ShowConfig(ShowConfig),
 }
 

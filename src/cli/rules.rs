@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::config::{Capture, Config, Listener, Mode, Ownership, Source};
+use crate::firewall::nftables::{self, text};
 
 /// The packet mark by which tproxy rules hand packets to the routing table that delivers them locally.
 const ROUTE_MARK: u32 = 1;
@@ -25,7 +26,7 @@ pub(super) fn ruleset(config: &Config, inside: &str, outside: &str, file: &Path)
         Ownership::Managed => TABLE,
         Ownership::Sets => &config.firewall.nftables.table,
     };
-    let mut rules = Ruleset { config, text: String::new() };
+    let mut rules = Ruleset { config, settings: settings(config), text: String::new() };
     rules.introduction(file, table);
     rules.interfaces(inside, outside);
     let _ = writeln!(
@@ -38,11 +39,30 @@ pub(super) fn ruleset(config: &Config, inside: &str, outside: &str, file: &Path)
     rules.input();
     rules.forward();
     rules.text.push_str("}\n");
+    if config.firewall.nftables.ownership == Ownership::Sets {
+        rules.text.push_str("\n# What ftpgate fills with pinholes, and the rules that make them work.\n");
+        rules.text.push_str(&text::sets(&rules.settings));
+    }
     rules.text
+}
+
+/// The same settings in the words of the firewall layer.
+fn settings(config: &Config) -> nftables::Settings {
+    let config = &config.firewall.nftables;
+    nftables::Settings {
+        table: config.table.clone(),
+        ownership: match config.ownership {
+            Ownership::Managed => nftables::Ownership::Managed,
+            Ownership::Sets => nftables::Ownership::Sets,
+        },
+        mark: config.mark,
+        mask: config.mask,
+    }
 }
 
 struct Ruleset<'a> {
     config: &'a Config,
+    settings: nftables::Settings,
     text: String,
 }
 
@@ -208,10 +228,8 @@ impl Ruleset<'_> {
         self.open("forward", "filter hook forward priority filter; policy drop", "What may pass the gateway.");
         self.remark("Connections that were allowed to begin.");
         self.rule("ct state established,related accept");
-        let nftables = &self.config.firewall.nftables;
-        let (mark, mask) = (nftables.mark, nftables.mask);
         self.remark("Data connections: ftpgate's rules have set this mark on the first packet of each pinhole.");
-        self.rule(&format!("ct mark & {mask:#010x} == {mark:#010x} accept"));
+        self.rule(&format!("{} accept", text::mark_match(&self.settings)));
         self.remark("Your own rules, such as: iifname $inside oifname $outside accept");
         self.text.push_str("\t}\n");
     }
@@ -263,5 +281,108 @@ fn own_address(listen: SocketAddr) -> String {
         format!("meta nfproto {}", nfproto(listen.is_ipv6()))
     } else {
         format!("{ip} daddr {}", listen.ip())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(yaml: &str) -> String {
+        let config = Config::parse(yaml, "test").unwrap_or_else(|error| panic!("{error}"));
+        ruleset(&config, "lan0", "wan0", Path::new("/etc/x.yaml"))
+    }
+
+    /// Whether the lines stand in this order in the text, other lines between them or not.
+    fn has(text: &str, lines: &[&str]) {
+        let mut rest = text.lines();
+        for line in lines {
+            assert!(rest.any(|found| found.trim() == *line), "{line:?} in its place in\n{text}");
+        }
+    }
+
+    #[test]
+    fn forward_mode_redirects_and_accepts_only_what_was_redirected() {
+        let text = rules("listeners: [ { listen: [\"0.0.0.0:8021\", \"[::]:8021\"] } ]");
+        has(
+            &text,
+            &[
+                "define inside = \"lan0\"",
+                "table inet gateway {",
+                "type nat hook prerouting priority dstnat; policy accept;",
+                "iifname $inside meta nfproto ipv4 fib daddr type != local tcp dport 21 redirect to :8021",
+                "iifname $inside meta nfproto ipv6 fib daddr type != local tcp dport 21 redirect to :8021",
+                "type filter hook input priority filter; policy drop;",
+                "ct status dnat meta nfproto ipv4 tcp dport 8021 accept",
+                "ct status dnat meta nfproto ipv6 tcp dport 8021 accept",
+                "type filter hook forward priority filter; policy drop;",
+                "ct mark & 0x10000000 == 0x10000000 accept",
+            ],
+        );
+        assert!(!text.contains("tproxy") && !text.contains("ip rule add"), "{text}");
+    }
+
+    #[test]
+    fn reverse_mode_matches_the_address_that_clients_dial() {
+        let text = rules(
+            "listeners: [ { name: d, listen: [\"10.0.0.1:8022\", \"[::]:8022\"], mode: reverse, server: [10.0.0.5, \"fd00::5\"], \
+             external_address: 203.0.113.1 } ]\nmetrics: { listen: \"10.0.0.1:9821\" }",
+        );
+        has(
+            &text,
+            &[
+                "iifname $outside ip daddr 203.0.113.1 tcp dport 21 dnat ip to 10.0.0.1:8022",
+                "iifname $outside meta nfproto ipv6 fib daddr type local tcp dport 21 redirect to :8022",
+                "# ip saddr 192.0.2.9 tcp dport 9821 accept",
+            ],
+        );
+    }
+
+    #[test]
+    fn tproxy_fails_closed_and_says_what_routing_it_needs() {
+        let text =
+            rules("listeners: [ { listen: [\"127.0.0.1:8021\", \"[::]:8021\"], capture: tproxy, source: client } ]");
+        let dialled = "iifname $inside meta nfproto ipv4 fib daddr type != local tcp dport 21";
+        has(
+            &text,
+            &[
+                "#   ip rule add fwmark 1 lookup 100",
+                "#   ip -6 route add local default dev lo table 100",
+                "type filter hook prerouting priority mangle; policy accept;",
+                "socket wildcard 0 socket transparent 1 meta mark set 1 accept",
+                &format!("{dialled} tproxy ip to 127.0.0.1:8021 meta mark set 1 accept"),
+                &format!("{dialled} drop"),
+                "meta mark 1 tcp dport 21 accept",
+            ],
+        );
+        assert!(text.contains("tproxy ip6 to :8021 ") && !text.contains("chain ftp_redirect"), "{text}");
+    }
+
+    #[test]
+    fn borrowed_addresses_need_their_answers_delivered_even_with_redirect() {
+        let text = rules("listeners: [ { listen: \"0.0.0.0:8021\", source: client } ]");
+        has(
+            &text,
+            &["#   ip rule add fwmark 1 lookup 100", "socket wildcard 0 socket transparent 1 meta mark set 1 accept"],
+        );
+        assert!(text.contains("redirect to :8021"), "{text}");
+    }
+
+    #[test]
+    fn sets_and_rules_share_the_administrators_table() {
+        let text = rules(
+            "listeners: [ { listen: \"0.0.0.0:2121\", mode: reverse, capture: direct, server: 10.0.0.5 } ]\n\
+             firewall: { nftables: { table: gw, ownership: sets, mark: 0x10, mask: 0xf0 } }",
+        );
+        has(
+            &text,
+            &[
+                "delete table inet gw",
+                "meta nfproto ipv4 tcp dport 2121 accept",
+                "ct mark & 0x000000f0 == 0x00000010 accept",
+            ],
+        );
+        assert_eq!(text.matches("\ntable inet gw {").count(), 3, "{text}");
+        assert!(text.contains("@pinhole4"), "{text}");
     }
 }

@@ -61,7 +61,7 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, Fault> {
     Ok(total)
 }
 
-/// Writes a duration so that [`parse_duration`] reads the same; to the millisecond.
+/// Writes a duration as a configuration has it, such as `1h30m`; to the millisecond.
 pub fn format_duration(duration: Duration) -> String {
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut text = String::new();
