@@ -13,7 +13,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use tokio::sync::{mpsc, watch};
 
-use crate::config::Config;
+use crate::config::{self, Config};
+use crate::firewall::nftables::Nftables;
 use crate::firewall::worker::Firewall;
 use crate::observe::http;
 use crate::observe::metrics::Metrics;
@@ -53,14 +54,15 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     served
 }
 
-/// Verifies that the firewall backend could be used, and leaves it as it was.
+/// Whether the firewall backend can be used. Leaves it as it is, also while an ftpgate is running.
 ///
 /// # Errors
 /// What is missing, and how to fix it.
 pub fn check(config: &Config) -> anyhow::Result<()> {
-    let mut backend = settings::backend(config)?;
-    backend.verify()?;
-    backend.clear()?;
+    match config.firewall.backend {
+        config::Backend::Nftables => Nftables::new(settings::nftables(config))?.rehearse()?,
+        config::Backend::DryRun => {}
+    }
     Ok(())
 }
 

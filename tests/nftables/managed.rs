@@ -108,3 +108,24 @@ fn a_plain_table_of_its_name_is_left_alone() {
     namespace.nft("delete table inet ftpgate");
     backend.verify().unwrap();
 }
+
+#[test]
+fn rehearsing_beside_a_running_ftpgate_changes_nothing() {
+    let namespace = Namespace::new();
+    let mut running = namespace.backend(&Settings::default());
+    let [plan, _] = families();
+    let target = SocketAddr::new(plan.server, 5000);
+    open(&mut running, &[pinhole(plan.client, target, target, plan.far)]);
+    namespace.new_backend(&Settings::default()).rehearse().unwrap();
+    assert_eq!(namespace.nft("list tables"), "table inet ftpgate\n");
+    assert_eq!(namespace.counts("ftpgate"), [1, 0, 1, 0, 0, 0]);
+}
+
+#[test]
+fn rehearsing_finds_a_plain_table_in_the_way() {
+    let namespace = Namespace::new();
+    namespace.load("table inet ftpgate { }");
+    let error = namespace.new_backend(&Settings::default()).rehearse().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Taken);
+    assert_eq!(namespace.nft("list tables"), "table inet ftpgate\n");
+}

@@ -55,6 +55,16 @@ fn what_a_dead_predecessor_left_is_taken_away() {
 }
 
 #[test]
+fn rehearsing_leaves_the_pinholes_of_a_running_ftpgate_alone() {
+    let namespace = Namespace::new();
+    namespace.load(&text::sets(&settings()));
+    let mut running = namespace.backend(&settings());
+    open(&mut running, &[example()]);
+    namespace.new_backend(&settings()).rehearse().unwrap();
+    assert_eq!(namespace.counts("filter"), [1, 1, 1, 0, 0, 0]);
+}
+
+#[test]
 fn clearing_empties_the_sets_and_nothing_else() {
     let namespace = Namespace::new();
     namespace.load(DROP_BY_DEFAULT);

@@ -126,6 +126,31 @@ impl Nftables {
         self
     }
 
+    /// Whether [`Backend::verify`] would succeed, or did for the ftpgate that runs already. Unlike `verify` it touches no
+    /// element: pinholes of a running ftpgate stay open.
+    ///
+    /// # Errors
+    /// What is missing, and how to fix it.
+    pub fn rehearse(mut self) -> Result<(), Error> {
+        match self.settings.ownership {
+            Ownership::Managed => {
+                // Whether it can be made shows best by making it, under another name: the true one may be in use.
+                let owner = verify::owner(&mut self.socket, &self.settings)?;
+                if owner == Owner::Nobody {
+                    return Err(verify::left_over(&self.settings));
+                }
+                self.settings.table = format!("{}_check_{}", self.settings.table, std::process::id());
+                self.verify_managed()?;
+                self.probe_removal()?;
+                self.clear()
+            }
+            Ownership::Sets => {
+                self.look_at_sets()?;
+                self.probe_removal()
+            }
+        }
+    }
+
     /// Sends a batch and explains a failure.
     fn commit(&mut self, batch: &Batch, task: Task) -> Result<(), Error> {
         self.socket.commit(batch).map_err(|failure| explain(failure, task, &self.settings))
@@ -144,14 +169,19 @@ impl Nftables {
         }
     }
 
-    /// Looks at the administrator's table, and takes away what a dead predecessor left in it.
-    fn verify_sets(&mut self) -> Result<(), Error> {
+    /// Looks at the administrator's table.
+    fn look_at_sets(&mut self) -> Result<(), Error> {
         match verify::owner(&mut self.socket, &self.settings)? {
             Owner::Absent => return Err(verify::table_missing(&self.settings)),
             Owner::Other(port) => return Err(verify::taken(port, &self.settings)),
             Owner::Nobody | Owner::Us => {}
         }
-        verify::sets(&mut self.socket, &self.settings)?;
+        verify::sets(&mut self.socket, &self.settings)
+    }
+
+    /// Looks at the administrator's table, and takes away what a dead predecessor left in it.
+    fn verify_sets(&mut self) -> Result<(), Error> {
+        self.look_at_sets()?;
         self.commit(&install::flush(&self.settings, ruleset::SETS), Task::Clear)?;
         self.book.clear();
         Ok(())
