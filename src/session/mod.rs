@@ -108,10 +108,6 @@ impl Sides {
         }
     }
 
-    fn any(self) -> bool {
-        self.client || self.server
-    }
-
     fn all(self) -> bool {
         self.client && self.server
     }
@@ -225,7 +221,7 @@ impl Session {
         if self.ended {
             return None;
         }
-        self.timers.deadline(&self.settings, self.pending.is_transferring(), self.closed.any())
+        self.timers.deadline(&self.settings, self.pending.is_transferring(), self.closed)
     }
 
     /// Whether bytes from this side can be taken now. While not, leave them in the socket: TCP holds the peer back.
@@ -367,8 +363,10 @@ impl Session {
 
     /// What becomes due once all that could be read was read.
     fn follow_up(&mut self, effects: &mut Effects) {
-        for side in [Side::Client, Side::Server] {
-            if !self.closed.has(side) || self.shut.has(side) || !self.can_read(side) {
+        for side in [Side::Server, Side::Client] {
+            // What waits for an answer that cannot come any more waits no longer.
+            let in_vain = !self.ended && side == Side::Client && self.shut.server;
+            if !self.closed.has(side) || self.shut.has(side) || !(self.can_read(side) || in_vain) {
                 continue;
             }
             if side == Side::Server {
@@ -392,7 +390,7 @@ impl Session {
     }
 
     fn tick(&mut self, now: Millis, effects: &mut Effects) {
-        match self.timers.expired(&self.settings, self.pending.is_transferring(), self.closed.any(), now) {
+        match self.timers.expired(&self.settings, self.pending.is_transferring(), self.closed, now) {
             None => {}
             Some(timers::Timer::Pinhole) => {
                 self.timers.pinhole = None;
