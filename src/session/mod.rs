@@ -155,6 +155,9 @@ pub struct Session {
 /// The first byte of a TLS client: a record of type handshake (RFC 8446 §5.1). No FTP command begins with it.
 const TLS_HANDSHAKE: u8 = 0x16;
 
+/// The byte that begins a Telnet command (RFC 854).
+const TELNET_IAC: u8 = 0xff;
+
 /// Lines beyond the limit that a client may send before it is taken for hostile.
 const LONG_LINES: u8 = 3;
 
@@ -276,17 +279,27 @@ impl Session {
             self.hostile(Refusal::CrossProtocol, Local::NotFtp, effects);
             return;
         }
-        let (bytes, telnet) = self.telnet.filter(bytes);
-        if !telnet.answers.is_empty() {
-            effects.send(Side::Client, &[&telnet.answers]);
+        if !bytes.contains(&TELNET_IAC) {
+            return self.client_bytes(bytes, now, effects);
         }
-        if telnet.options > 0 {
+        // Line by line, so that neither an answer to an option nor a Synch overtakes the commands before it.
+        for line in bytes.split_inclusive(|&byte| byte == b'\n') {
+            if !self.ended {
+                self.client_bytes(line, now, effects);
+            }
+        }
+    }
+
+    fn client_bytes(&mut self, bytes: &[u8], now: Millis, effects: &mut Effects) {
+        let (bytes, telnet) = self.telnet.filter(bytes);
+        effects.send(Side::Client, &[&telnet.answers]);
+        for _ in 0..telnet.options {
             effects.push(Effect::Note(Note::Refused(Refusal::TelnetOption, None)));
         }
         if telnet.synch {
             self.urgent = Urgent::Telnet;
         }
-        self.lines(side, &bytes, now, effects);
+        self.lines(Side::Client, &bytes, now, effects);
     }
 
     /// Passes bytes on unread, after a look at the client's very first: a client and a server that only pretend to begin TLS
