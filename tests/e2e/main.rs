@@ -8,4 +8,12 @@
 #[path = "../lab/mod.rs"]
 mod lab;
 
+mod flow;
+mod hostile;
+mod lifecycle;
+mod matrix;
+mod modes;
+mod observe;
+mod pinholes;
 mod the_lab_itself;
+mod transfers;

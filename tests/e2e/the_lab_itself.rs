@@ -1,9 +1,9 @@
 //! The lab can be trusted: without a gateway every combination works, behind a gateway without ftpgate none does.
 
-use crate::lab::client::{Client, Combination, Job, Mode, Step, combinations, compare};
-use crate::lab::files::{Folder, MIB, noise};
-use crate::lab::host::Host;
-use crate::lab::server::{EMPTY, LARGE, STORED, Server, ServerKind};
+use crate::lab::client::everything::everything;
+use crate::lab::client::{Client, Combination, Job, Mode, Step, combinations};
+use crate::lab::files::Folder;
+use crate::lab::server::{LARGE, Server, ServerKind};
 use crate::lab::topology::{Lab, Topology, accept_ftp};
 use crate::lab::{Family, project};
 
@@ -25,32 +25,11 @@ fn directly(kind: ServerKind) {
     let server = Server::start(kind, &lab.server);
     let mut done = 0;
     for combination in combinations() {
-        transfer(&lab.client, &lab, &server, combination).unwrap_or_else(|error| panic!("{combination:?}: {error}"));
+        let to = lab.dialled(combination.family);
+        everything(combination, &lab.client, to, &server).unwrap_or_else(|error| panic!("{combination:?}: {error}"));
         done += 1;
     }
     assert_eq!(done, 23);
-}
-
-fn transfer(client: &Host, lab: &Lab, server: &Server, combination: Combination) -> Result<(), String> {
-    let folder = Folder::new();
-    folder.write("up.bin", noise(7, MIB));
-    folder.write("nothing.bin", "");
-    let steps = [
-        Step::List,
-        Step::Fetch { remote: LARGE, local: "down.bin" },
-        Step::Fetch { remote: EMPTY, local: "down-empty.bin" },
-        Step::Store { local: "up.bin", remote: STORED },
-        Step::Store { local: "nothing.bin", remote: "pub/stored-empty.bin" },
-    ];
-    for stored in [STORED, "pub/stored-empty.bin"] {
-        drop(std::fs::remove_file(server.file(stored)));
-    }
-    Job::new(combination, lab.dialled(combination.family), server, &folder, &steps).run(client)?;
-    compare(server, LARGE, &folder, "down.bin")?;
-    compare(server, EMPTY, &folder, "down-empty.bin")?;
-    server.wait_for_content("pub/stored-empty.bin", b"");
-    compare(server, STORED, &folder, "up.bin")?;
-    compare(server, "pub/stored-empty.bin", &folder, "nothing.bin")
 }
 
 #[test]

@@ -108,13 +108,18 @@ impl Control {
 
     /// The next line without its end; `None` when the peer has closed.
     pub fn read_line(&mut self) -> Option<String> {
+        self.read_bytes().map(|line| String::from_utf8_lossy(&line).into_owned())
+    }
+
+    /// The same, byte for byte.
+    pub fn read_bytes(&mut self) -> Option<Vec<u8>> {
         loop {
             if let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
                 let mut line: Vec<u8> = self.unread.drain(..=end).collect();
                 while line.last().is_some_and(|byte| matches!(byte, b'\r' | b'\n')) {
                     line.pop();
                 }
-                return Some(String::from_utf8_lossy(&line).into_owned());
+                return Some(line);
             }
             let mut buffer = [0; 4096];
             match self.stream.read(&mut buffer) {

@@ -4,10 +4,11 @@
 //! was really used. Not here: how each client is told (`curl.rs`, `scripted.rs`).
 
 mod curl;
+pub mod everything;
 mod scripted;
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::Family;
 use super::files::Folder;
@@ -192,12 +193,6 @@ fn sends(line: &str, verb: &str) -> bool {
             .and_then(|rest| rest.strip_prefix(verb))
             .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\'', '\r']))
     })
-}
-
-/// Compares what was transferred with where it came from.
-pub fn compare(server: &Server, remote: &str, folder: &Folder, local: &str) -> Result<(), String> {
-    let (one, other): (&Path, &Path) = (&server.file(remote), &folder.file(local));
-    super::files::same(one, other)
 }
 
 /// What every client sends as its password.
