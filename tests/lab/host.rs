@@ -16,6 +16,8 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::process::{Daemon, Output, as_daemon, bounded};
 
+/// Where commands are looked for: Debian's own, not what a user has put before them.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// How long a command may take when nothing else is said.
 const COMMAND_SECONDS: u32 = 20;
 
@@ -202,7 +204,7 @@ impl<'a> Task<'a> {
     pub fn run(self) -> Output {
         let mut command = bounded(self.seconds, self.args);
         command.stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() });
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).env("LC_ALL", "C.UTF-8");
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).env("LC_ALL", "C.UTF-8").env("PATH", PATH);
         if let Some(folder) = self.folder {
             command.current_dir(folder).env("HOME", folder);
         }

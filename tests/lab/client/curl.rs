@@ -1,21 +1,37 @@
-//! curl: one process for each step.
+//! curl: all steps in one process, separated by `--next`, which lets it use one session for all.
 
 use super::{Job, Mode, Step, password};
 use crate::lab::host::Host;
+use crate::lab::server::LARGE;
 
 pub(super) fn run(job: &Job<'_>, host: &Host) -> Result<String, String> {
-    let mut said = String::new();
-    for step in job.steps {
-        said.push_str(&run_step(job, host, *step)?);
+    let mut args: Vec<String> = ["curl", "-v", "-s", "-S", "--fail-early"].map(String::from).into();
+    for (number, step) in job.steps.iter().enumerate() {
+        if number > 0 {
+            args.push("--next".to_owned());
+        }
+        args.extend(step_args(job, *step));
     }
-    Ok(said)
+    if job.steps.is_empty() {
+        return Err("curl does nothing without a URL".to_owned());
+    }
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let output = host.task(&args).seconds(job.seconds).folder(job.folder.path()).run();
+    let lists = job.steps.iter().any(|step| matches!(step, Step::List));
+    match output.ok() {
+        false => Err(format!("curl ended with {}:\n{}", output.code, output.text())),
+        true if lists && !output.stdout.contains(LARGE) => {
+            Err(format!("curl's listing lacks {LARGE}:\n{}", output.text()))
+        }
+        true => Ok(output.text()),
+    }
 }
 
-fn run_step(job: &Job<'_>, host: &Host, step: Step<'_>) -> Result<String, String> {
+/// `--next` forgets everything that was said before, so each step says it all.
+fn step_args(job: &Job<'_>, step: Step<'_>) -> Vec<String> {
     let (base, login) = (format!("ftp://{}/", job.url_host()), format!("{}:{}", job.user, password()));
     let limit = job.seconds.saturating_sub(1).max(1).to_string();
-    let mut args: Vec<String> =
-        ["curl", "-v", "-s", "-S", "--user", &login, "--max-time", &limit].map(String::from).into();
+    let mut args = vec!["--user".to_owned(), login, "--max-time".to_owned(), limit];
     let mode: &[&str] = match job.combination.mode {
         Mode::Port => &["--ftp-port", "-", "--disable-eprt"],
         Mode::Eprt => &["--ftp-port", "-"],
@@ -36,13 +52,5 @@ fn run_step(job: &Job<'_>, host: &Host, step: Step<'_>) -> Result<String, String
             args.extend(["-C".to_owned(), offset.to_string(), "-T".to_owned(), path(local), format!("{base}{remote}")]);
         }
     }
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let output = host.task(&args).seconds(job.seconds).folder(job.folder.path()).run();
-    match (output.ok(), step) {
-        (false, _) => Err(format!("curl ended with {}:\n{}", output.code, output.text())),
-        (true, Step::List) if !output.stdout.contains(crate::lab::server::LARGE) => {
-            Err(format!("curl's listing lacks {}:\n{}", crate::lab::server::LARGE, output.text()))
-        }
-        (true, _) => Ok(output.text()),
-    }
+    args
 }

@@ -124,7 +124,7 @@ pub enum Step<'a> {
     ResumeStore { local: &'a str, remote: &'a str, offset: u64 },
 }
 
-/// What a client shall do in one session (curl: one session for each step).
+/// What a client shall do, all steps in one session.
 #[derive(Debug)]
 pub struct Job<'a> {
     pub combination: Combination,

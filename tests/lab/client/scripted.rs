@@ -64,7 +64,10 @@ pub(super) fn tnftp(job: &Job<'_>, host: &Host) -> Result<String, String> {
     let limit = (job.seconds / 2).to_string();
     let args = ["tnftp", mode, "-d", "-v", "-n", "-q", &limit, &server, "21"];
     let output = host.task(&args).seconds(job.seconds).folder(job.folder.path()).input(script).run();
-    judge(job, "tnftp", output, &["\n4", "\n5", "Not connected", "Login failed", "mismatch"])
+    let refused = output.stdout.lines().find(|line| is_negative_reply(line)).map(str::to_owned);
+    let trouble: Vec<&str> =
+        ["Not connected", "Login failed", "mismatch"].into_iter().chain(refused.as_deref()).collect();
+    judge(job, "tnftp", output, &trouble)
 }
 
 /// Python's ftplib, through `ftplib_client.py`.
@@ -94,6 +97,12 @@ pub(super) fn ftplib(job: &Job<'_>, host: &Host) -> Result<String, String> {
     let mut output = host.task(&args).seconds(job.seconds).folder(job.folder.path()).run();
     output.command = "ftplib".to_owned();
     judge(job, "ftplib", output, &[])
+}
+
+/// `4yz ` or `5yz `.
+fn is_negative_reply(line: &str) -> bool {
+    let bytes = line.as_bytes();
+    matches!(bytes, [b'4' | b'5', second, third, b' ', ..] if second.is_ascii_digit() && third.is_ascii_digit())
 }
 
 /// Whether it went well: exit code 0, a listing that lists, none of the signs of trouble.
