@@ -71,34 +71,39 @@ impl LineBuffer {
         let (line, rest) = match memchr::memchr(b'\n', input) {
             Some(end) => input.split_at(end + 1),
             // The longest line that may still be within the limit is `limit` bytes, CR, and a LF that is yet to come.
-            None if input.len() <= limit + 1 => return Next::Partial(input),
-            None => (input, &input[input.len()..]),
+            None if input.len() <= limit.saturating_add(1) => return Next::Partial(input),
+            None => {
+                self.skipping = true;
+                return Next::TooLong(input.get(..limit).unwrap_or(input), &[]);
+            }
         };
         if text(line).len() <= limit {
             return Next::Line(line, rest);
         }
-        let complete = line.ends_with(b"\n");
-        self.skipping = !complete;
         Next::TooLong(line.get(..limit).unwrap_or(line), rest)
     }
 
-    /// Keeps what [`LineBuffer::next`] left over. `joined` is where `rest` points into: its allocation is used again when it
-    /// can be.
+    /// Keeps what [`LineBuffer::next`] left over. `joined` is where `rest` points into, `rest_len` counts its last bytes that
+    /// are left. The allocation of `joined` is used again only if all of it is left: a few bytes must not hold on to the
+    /// memory of a large read for as long as the session is idle.
     pub fn keep(&mut self, joined: Cow<'_, [u8]>, rest_len: usize) {
         let start = joined.len().saturating_sub(rest_len);
-        match joined {
-            _ if rest_len == 0 => {}
-            Cow::Owned(mut joined) => {
-                joined.drain(..start);
-                self.kept = joined;
-            }
-            Cow::Borrowed(data) => self.kept = data.get(start..).unwrap_or_default().to_vec(),
-        }
+        self.kept = match joined {
+            _ if rest_len == 0 => Vec::new(),
+            Cow::Owned(joined) if start == 0 => joined,
+            joined => joined.get(start..).unwrap_or_default().to_vec(),
+        };
     }
 }
 
-/// A line without its line end: CRLF or a lone LF.
+/// A line without its line end: CRLF or a lone LF. A CR that no LF follows belongs to the line, so doing this twice is the
+/// same as once and never turns `\r\r\n` into a clean line end.
 pub fn text(line: &[u8]) -> &[u8] {
-    let line = line.strip_suffix(b"\n").unwrap_or(line);
-    line.strip_suffix(b"\r").unwrap_or(line)
+    match line.strip_suffix(b"\n") {
+        Some(line) => line.strip_suffix(b"\r").unwrap_or(line),
+        None => line,
+    }
 }
+
+#[cfg(test)]
+mod tests;

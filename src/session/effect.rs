@@ -143,7 +143,7 @@ words! {
         BadVerb = "bad_verb",
         /// The first line is no FTP command: another protocol is talking.
         CrossProtocol = "cross_protocol",
-        /// Bytes were pipelined behind AUTH.
+        /// Bytes were pipelined behind AUTH, or TLS did not follow its 234.
         StartTlsInjection = "starttls_injection",
         /// A 227, 228 or 229 that answers no PASV or EPSV.
         UnsolicitedPassive = "unsolicited_passive",

@@ -1,3 +1,441 @@
-//! Session: the FTP session state machine, pure.
+//! Session: the FTP session state machine. Pure: no I/O, no clock, no randomness, no logging; bytes and time come in as
+//! [`Event`]s, what shall be done goes out as [`Effect`]s.
+//!
+//! - `effect`: all that goes in and comes out, on one screen;
+//! - `client_side`: what the client's lines lead to; `server_side`: what the server's replies lead to;
+//! - `announce`: from an announced address to a pinhole and back to the line;
+//! - `pending`: the reply FIFO; `replies`: what ftpgate says itself; `timers`: deadlines.
+//!
+//! # The one rule for driving a session
+//! Give it one event, carry out every effect in order until [`Effects::poll`] says `None`, then wait: for bytes from a side
+//! that it [`wants`](Session::wants), for the answer to an [`Effect::Open`], or for its [`deadline`](Session::deadline).
+//!
+//! The state is plain data ([`serde`]): written out between two events and read back elsewhere, it goes on as if nothing had
+//! happened.
 
+pub mod announce;
+pub mod client_side;
 pub mod effect;
+pub mod pending;
+pub mod replies;
+pub mod server_side;
+pub mod timers;
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::line::LineBuffer;
+use crate::protocol::reply::ReplyParser;
+use crate::protocol::telnet::TelnetFilter;
+use announce::Held;
+use effect::{Effect, Effects, EndReason, Event, Millis, Note, PinholeId, Refusal, Side};
+use pending::{Kind, Pending};
+use replies::Local;
+
+/// The four addresses of a session. All are of one family, none is an IPv4-mapped IPv6 address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ends {
+    /// `C`: peer of the client-side control connection.
+    pub client: SocketAddr,
+    /// `O`: the address the client believes it talks to.
+    pub original: SocketAddr,
+    /// `P`: what the server believes the client is.
+    pub source: SocketAddr,
+    /// `S`: peer of the server-side control connection.
+    pub server: SocketAddr,
+    /// What to tell the client instead of `O`'s address, if the gateway is known under another one.
+    pub announced: Option<IpAddr>,
+    /// Where the packets that the client then sends arrive, if not at `O`'s address.
+    pub entrance: Option<IpAddr>,
+}
+
+/// What the administrator set for the sessions of a listener. Times are in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Longest line without its line end, in bytes, either way.
+    pub line_length: usize,
+    /// Most commands awaiting an answer; beyond it the client is not read.
+    pub pipeline: usize,
+    /// How long a pinhole waits for its connection.
+    pub pinhole_timeout: u64,
+    /// From the start to the server's 230.
+    pub login_timeout: u64,
+    /// Without a line from either side, and without a transfer.
+    pub idle_timeout: u64,
+}
+
+/// How the control channel is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Channel {
+    /// As FTP.
+    Clear,
+    /// As FTP no more: the server said 234, and the client's first byte must be that of a TLS record.
+    Hello,
+    /// Not at all: it became TLS or another security context.
+    Opaque,
+}
+
+/// Where the Synch of RFC 959 §4.1.3 was seen in the client's stream, and in which form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Urgent {
+    No,
+    /// TCP urgent data and nothing else, as Python's ftplib does.
+    Plain,
+    /// IAC IP, IAC DM, as the BSD client does.
+    Telnet,
+}
+
+/// One yes or no for each side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Sides {
+    client: bool,
+    server: bool,
+}
+
+impl Sides {
+    fn has(self, side: Side) -> bool {
+        match side {
+            Side::Client => self.client,
+            Side::Server => self.server,
+        }
+    }
+
+    fn set(&mut self, side: Side) {
+        match side {
+            Side::Client => self.client = true,
+            Side::Server => self.server = true,
+        }
+    }
+
+    fn any(self) -> bool {
+        self.client || self.server
+    }
+
+    fn all(self) -> bool {
+        self.client && self.server
+    }
+}
+
+/// One FTP session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    ends: Ends,
+    settings: Settings,
+    channel: Channel,
+    from_client: LineBuffer,
+    from_server: LineBuffer,
+    telnet: TelnetFilter,
+    reply: ReplyParser,
+    /// What happens to the lines of the multi-line reply that is being read.
+    reply_path: server_side::Path,
+    pending: Pending,
+    /// A PORT or EPRT that waits for its pinhole. While it does, the client is not read.
+    held_command: Option<Box<Held>>,
+    /// A 227 or 229 that waits for its pinhole. While it does, the server is not read.
+    held_reply: Option<Box<Held>>,
+    /// The pinhole of the announcement that the server accepted last.
+    pinhole: Option<(PinholeId, crate::pinhole::Announcement)>,
+    /// A PORT, EPRT, PASV or EPSV was accepted and no transfer has used it up.
+    data_ready: bool,
+    next_pinhole: u32,
+    /// `EPSV ALL` was accepted.
+    epsv_all: bool,
+    /// A line that is an FTP command was seen.
+    seen_command: bool,
+    /// AUTH was passed on and is not answered yet. While it is not, the client is not read.
+    auth_pending: bool,
+    urgent: Urgent,
+    long_lines: u8,
+    draining: bool,
+    /// Who will send no more.
+    closed: Sides,
+    /// Whose end was passed on to the other side.
+    shut: Sides,
+    ended: bool,
+    timers: timers::Timers,
+}
+
+/// The first byte of a TLS client: a record of type handshake (RFC 8446 §5.1). No FTP command begins with it.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// Lines beyond the limit that a client may send before it is taken for hostile.
+const LONG_LINES: u8 = 3;
+
+impl Session {
+    /// A session whose two control connections are open; the server's greeting is awaited.
+    pub fn new(settings: Settings, ends: Ends, now: Millis) -> Self {
+        let mut pending = Pending::default();
+        pending.push(Kind::Greeting);
+        Self {
+            ends,
+            settings,
+            channel: Channel::Clear,
+            from_client: LineBuffer::new(),
+            from_server: LineBuffer::new(),
+            telnet: TelnetFilter::default(),
+            reply: ReplyParser::default(),
+            reply_path: server_side::Path::Forward,
+            pending,
+            held_command: None,
+            held_reply: None,
+            pinhole: None,
+            data_ready: false,
+            next_pinhole: 0,
+            epsv_all: false,
+            seen_command: false,
+            auth_pending: false,
+            urgent: Urgent::No,
+            long_lines: 0,
+            draining: false,
+            closed: Sides::default(),
+            shut: Sides::default(),
+            ended: false,
+            timers: timers::Timers::new(&settings, now),
+        }
+    }
+
+    /// Takes one event. What shall be done is in `effects` afterwards; a peer's misbehaviour is an effect, not an error.
+    pub fn handle(&mut self, event: Event<'_>, now: Millis, effects: &mut Effects) {
+        if self.ended {
+            return;
+        }
+        match event {
+            Event::Bytes(side, bytes) => self.bytes(side, bytes, now, effects),
+            Event::Urgent => {
+                if self.urgent == Urgent::No {
+                    self.urgent = Urgent::Plain;
+                }
+            }
+            Event::Eof(side) => {
+                self.closed.set(side);
+                self.timers.activity(now);
+            }
+            Event::Granted(id, port) => self.granted(id, port, now, effects),
+            Event::Refused(id) => self.refused(id, effects),
+            Event::Tick => self.tick(now, effects),
+            Event::Drain => self.draining = true,
+        }
+        self.pump(now, effects);
+        self.follow_up(effects);
+    }
+
+    /// When to send [`Event::Tick`], if nothing happens before. May move with every event.
+    pub fn deadline(&self) -> Option<Millis> {
+        if self.ended {
+            return None;
+        }
+        self.timers.deadline(&self.settings, self.pending.is_transferring(), self.closed.any())
+    }
+
+    /// Whether bytes from this side can be taken now. While not, leave them in the socket: TCP holds the peer back.
+    pub fn wants(&self, side: Side) -> bool {
+        !self.closed.has(side) && self.can_read(side)
+    }
+
+    /// Whether the control channel became unreadable.
+    pub fn is_opaque(&self) -> bool {
+        self.channel != Channel::Clear
+    }
+
+    /// Whether a transfer is under way: the server said 1yz to a transfer command, and nothing final yet.
+    pub fn is_transferring(&self) -> bool {
+        self.pending.is_transferring()
+    }
+
+    /// Whether the session is over.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The addresses.
+    pub fn ends(&self) -> &Ends {
+        &self.ends
+    }
+
+    fn can_read(&self, side: Side) -> bool {
+        match side {
+            _ if self.ended => false,
+            Side::Client => {
+                self.held_command.is_none() && !self.auth_pending && self.pending.len() < self.settings.pipeline
+            }
+            Side::Server => self.held_reply.is_none(),
+        }
+    }
+
+    fn buffer(&mut self, side: Side) -> &mut LineBuffer {
+        match side {
+            Side::Client => &mut self.from_client,
+            Side::Server => &mut self.from_server,
+        }
+    }
+
+    fn bytes(&mut self, side: Side, bytes: &[u8], now: Millis, effects: &mut Effects) {
+        self.timers.activity(now);
+        if self.is_opaque() {
+            self.opaque_bytes(side, bytes, effects);
+            return;
+        }
+        if side == Side::Server {
+            self.lines(side, bytes, now, effects);
+            return;
+        }
+        // No line end may ever come: implicit FTPS (RFC 4217 appendix A).
+        if !self.seen_command && self.from_client.is_empty() && bytes.first() == Some(&TLS_HANDSHAKE) {
+            self.hostile(Refusal::CrossProtocol, Local::NotFtp, effects);
+            return;
+        }
+        let (bytes, telnet) = self.telnet.filter(bytes);
+        if !telnet.answers.is_empty() {
+            effects.send(Side::Client, &[&telnet.answers]);
+        }
+        if telnet.options > 0 {
+            effects.push(Effect::Note(Note::Refused(Refusal::TelnetOption, None)));
+        }
+        if telnet.synch {
+            self.urgent = Urgent::Telnet;
+        }
+        self.lines(side, &bytes, now, effects);
+    }
+
+    /// Passes bytes on unread, after a look at the client's very first: a client and a server that only pretend to begin TLS
+    /// could hide a PORT from a gateway that takes their word for it.
+    fn opaque_bytes(&mut self, side: Side, bytes: &[u8], effects: &mut Effects) {
+        if self.channel == Channel::Hello && side == Side::Client {
+            match bytes.first() {
+                None => return,
+                Some(&TLS_HANDSHAKE) => self.channel = Channel::Opaque,
+                Some(_) => return self.hostile(Refusal::StartTlsInjection, Local::Injection, effects),
+            }
+        }
+        effects.send(side.other(), &[bytes]);
+    }
+
+    /// Reads lines while this side may be read, and keeps the rest.
+    fn lines(&mut self, side: Side, bytes: &[u8], now: Millis, effects: &mut Effects) {
+        use crate::protocol::line::Next;
+        let limit = self.settings.line_length;
+        let joined = self.buffer(side).join(bytes);
+        let mut rest: &[u8] = &joined;
+        while !rest.is_empty() && !self.is_opaque() && self.can_read(side) {
+            match (self.buffer(side).next(rest, limit), side) {
+                (Next::Line(line, after), Side::Client) => {
+                    rest = after;
+                    self.client_line(line, effects);
+                }
+                (Next::Line(line, after), Side::Server) => {
+                    rest = after;
+                    self.server_line(line, now, effects);
+                }
+                (Next::TooLong(_, after), Side::Client) => {
+                    rest = after;
+                    self.client_line_too_long(effects);
+                }
+                (Next::TooLong(start, after), Side::Server) => {
+                    rest = after;
+                    effects.push(Effect::Note(Note::Refused(Refusal::LineTooLong, None)));
+                    self.server_line(&server_side::cut(start), now, effects);
+                }
+                (Next::Partial(partial), _) => {
+                    rest = partial;
+                    break;
+                }
+            }
+        }
+        if self.ended {
+            return;
+        }
+        if self.is_opaque() {
+            // Only the server's own bytes may follow its 234; see `server_side::opaque` for the client's.
+            effects.send(side.other(), &[rest]);
+            return;
+        }
+        let rest = rest.len();
+        self.buffer(side).keep(joined, rest);
+    }
+
+    /// What was kept while a side could not be read is read when it can be again.
+    fn pump(&mut self, now: Millis, effects: &mut Effects) {
+        // What is kept only ever gets shorter here, so this ends.
+        loop {
+            let before = (self.from_client.len(), self.from_server.len());
+            for side in [Side::Client, Side::Server] {
+                if !self.buffer(side).is_empty() && self.can_read(side) && !self.is_opaque() {
+                    self.lines(side, &[], now, effects);
+                }
+            }
+            if before == (self.from_client.len(), self.from_server.len()) {
+                return;
+            }
+        }
+    }
+
+    /// What becomes due once all that could be read was read.
+    fn follow_up(&mut self, effects: &mut Effects) {
+        for side in [Side::Client, Side::Server] {
+            if !self.closed.has(side) || self.shut.has(side) || !self.can_read(side) {
+                continue;
+            }
+            if side == Side::Server {
+                self.last_words(effects);
+            }
+            self.shut.set(side);
+            effects.push(Effect::Shutdown(side.other()));
+        }
+        if self.shut.all() {
+            let reason =
+                if self.timers.server_closed_first { EndReason::ServerClosed } else { EndReason::ClientClosed };
+            self.end(reason, effects);
+        } else if self.shut.has(Side::Server) {
+            self.timers.server_closed_first = true;
+        }
+        let quiet = self.pending.is_quiet() && self.held_command.is_none() && self.held_reply.is_none();
+        if self.draining && quiet && !self.ended && !self.is_opaque() {
+            self.say(Local::Draining, effects);
+            self.end(EndReason::Drained, effects);
+        }
+    }
+
+    fn tick(&mut self, now: Millis, effects: &mut Effects) {
+        match self.timers.expired(&self.settings, self.pending.is_transferring(), self.closed.any(), now) {
+            None => {}
+            Some(timers::Timer::Pinhole) => {
+                self.timers.pinhole = None;
+                if let Some((id, announcement)) = self.pinhole.take() {
+                    effects.push(Effect::Close(id));
+                    effects.push(Effect::Note(Note::PinholeExpired(announcement)));
+                }
+            }
+            Some(timers::Timer::Login) => {
+                self.say(Local::LoginTimeout, effects);
+                self.end(EndReason::LoginTimeout, effects);
+            }
+            Some(timers::Timer::Idle) => {
+                if !self.is_opaque() {
+                    self.say(Local::IdleTimeout, effects);
+                }
+                self.end(EndReason::IdleTimeout, effects);
+            }
+            Some(timers::Timer::HalfClosed) => self.end(EndReason::HalfClosed, effects),
+        }
+    }
+
+    fn say(&mut self, reply: Local, effects: &mut Effects) {
+        effects.send(Side::Client, &[reply.line()]);
+    }
+
+    fn note_refusal(&mut self, why: Refusal, address: Option<SocketAddr>, effects: &mut Effects) {
+        effects.push(Effect::Note(Note::Refused(why, address)));
+    }
+
+    fn hostile(&mut self, why: Refusal, reply: Local, effects: &mut Effects) {
+        self.note_refusal(why, None, effects);
+        self.say(reply, effects);
+        self.end(EndReason::Hostile, effects);
+    }
+
+    fn end(&mut self, reason: EndReason, effects: &mut Effects) {
+        self.ended = true;
+        effects.push(Effect::End(reason));
+    }
+}

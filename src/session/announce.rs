@@ -1,0 +1,230 @@
+//! From an announced address to a pinhole, and back to the line that announces it.
+//!
+//! Lives here: which pinhole a PORT, EPRT, 227 or 229 asks for, the line that waits for it, and the line that leaves when it
+//! is in force. Not here: reading the notations (`protocol::address`), opening anything (`firewall`).
+//!
+//! The refusal comes first in every function: the address of the client is never taken from its command (RFC 2577 §3), the
+//! address of the server never from its reply (RFC 6384 §6); what they name is only compared.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Session;
+use super::effect::{Effect, Effects, Millis, Note, PinholeId, Refusal, Side};
+use super::pending::Kind;
+use super::replies::Local;
+use crate::pinhole::{Announcement, EntrancePort, Request};
+use crate::protocol::address::{self, AddressError};
+use crate::protocol::command::{self, Command};
+use crate::protocol::splice::splice;
+
+/// Ports below are never opened: they belong to services (RFC 2577 §3).
+const FIRST_PORT: u16 = 1024;
+
+/// A line that waits for its pinhole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    id: PinholeId,
+    line: Vec<u8>,
+    /// Where in the line the announcement stands.
+    span: Range<usize>,
+    /// What it says now; an IPv4 or IPv6 address of the announcer's choice.
+    says: SocketAddr,
+    announcement: Announcement,
+}
+
+impl Session {
+    /// `PORT h1,h2,h3,h4,p1,p2` from the client.
+    pub(super) fn port(&mut self, line: &[u8], command: &Command<'_>, effects: &mut Effects) {
+        match address::port_argument(command.argument) {
+            Ok(found) => {
+                let (ip, port) = found.value;
+                let says = SocketAddr::new(IpAddr::V4(ip), port);
+                self.active(line, command.argument_at, found.span, says, Announcement::Port, effects);
+            }
+            Err(_) => self.refuse(Refusal::Syntax, Local::Syntax, effects),
+        }
+    }
+
+    /// `EPRT |family|address|port|` from the client.
+    pub(super) fn eprt(&mut self, line: &[u8], command: &Command<'_>, effects: &mut Effects) {
+        match address::eprt_argument(command.argument) {
+            Ok(found) if found.value.is_ipv6() == self.is_ipv6() => {
+                self.active(line, command.argument_at, found.span, found.value, Announcement::Eprt, effects);
+            }
+            Ok(_) | Err(AddressError::UnknownFamily) => self.refuse(Refusal::Family, self.only_family(), effects),
+            Err(AddressError::Syntax) => self.refuse(Refusal::Syntax, Local::Syntax, effects),
+        }
+    }
+
+    fn active(
+        &mut self,
+        line: &[u8],
+        argument_at: usize,
+        span: Range<usize>,
+        says: SocketAddr,
+        announcement: Announcement,
+        effects: &mut Effects,
+    ) {
+        let refusal = if says.ip() != self.ends.client.ip() {
+            Some((Refusal::ForeignAddress, Local::ForeignAddress))
+        } else if says.port() < FIRST_PORT {
+            Some((Refusal::LowPort, Local::LowPort))
+        } else {
+            None
+        };
+        if let Some((why, reply)) = refusal {
+            self.note_refusal(why, Some(says), effects);
+            return self.answer(reply, effects);
+        }
+        // S dials P:q, it arrives at C:p, and C sees O. With a transparent source P is C's own address, and nothing changes.
+        let entrance = self.ends.source.ip();
+        let own = entrance == self.ends.client.ip();
+        let request = Request {
+            announcement,
+            initiator: self.ends.server.ip(),
+            entrance,
+            entrance_port: if own { EntrancePort::Fixed(says.port()) } else { EntrancePort::Any },
+            target: says,
+            source: self.ends.original.ip(),
+            lifetime: Duration::from_millis(self.settings.pinhole_timeout),
+        };
+        let span = span.start + argument_at..span.end + argument_at;
+        let id = self.open(request, effects);
+        self.held_command = Some(Box::new(Held { id, line: line.to_vec(), span, says, announcement }));
+    }
+
+    /// The 227 or 229 that answers the client's PASV or EPSV. The slot is off the FIFO already.
+    pub(super) fn passive(&mut self, line: &[u8], announcement: Announcement, effects: &mut Effects) {
+        /// The reply code, which is no part of the text.
+        const CODE: usize = 3;
+        let text = line.get(CODE..).unwrap_or_default();
+        // The server took the PASV: what was announced before is void (RFC 1123 §4.1.2.6), whatever becomes of this.
+        self.close_pinhole(effects);
+        self.data_ready = false;
+        let found = match announcement {
+            Announcement::Pasv => {
+                address::pasv_reply(text).map(|found| (IpAddr::V4(found.value.0), found.value.1, found.span))
+            }
+            _ => address::epsv_reply(text).map(|found| (self.ends.server.ip(), found.value, found.span)),
+        };
+        let (ip, port, span) = match found {
+            // `227 Logout.`: some servers use the code for something else; nothing in it can be taken for an address.
+            Err(_) if !text.iter().any(u8::is_ascii_digit) => return effects.send(Side::Client, &[line]),
+            // An IPv4 address cannot be announced in an IPv6 session.
+            Ok(_) if announcement == Announcement::Pasv && self.is_ipv6() => {
+                return self.passive_failed(None, effects);
+            }
+            Ok((ip, port, _)) if port < FIRST_PORT => {
+                return self.passive_failed(Some(SocketAddr::new(ip, port)), effects);
+            }
+            Err(_) => return self.passive_failed(None, effects),
+            Ok(found) => found,
+        };
+        // C dials O:q, it arrives at S:p, and S sees P. In forward mode O is S and the entrance is the target.
+        let entrance = self.ends.entrance.unwrap_or(self.ends.original.ip());
+        let own = entrance == self.ends.server.ip();
+        let request = Request {
+            announcement,
+            initiator: self.ends.client.ip(),
+            entrance,
+            entrance_port: if own { EntrancePort::Fixed(port) } else { EntrancePort::Any },
+            target: SocketAddr::new(self.ends.server.ip(), port),
+            source: self.ends.source.ip(),
+            lifetime: Duration::from_millis(self.settings.pinhole_timeout),
+        };
+        let span = span.start + CODE..span.end + CODE;
+        let id = self.open(request, effects);
+        let says = SocketAddr::new(ip, port);
+        self.held_reply = Some(Box::new(Held { id, line: line.to_vec(), span, says, announcement }));
+    }
+
+    fn passive_failed(&mut self, address: Option<SocketAddr>, effects: &mut Effects) {
+        self.note_refusal(Refusal::PassiveReply, address, effects);
+        self.say(Local::BadPassive, effects);
+    }
+
+    fn open(&mut self, request: Request, effects: &mut Effects) -> PinholeId {
+        let id = PinholeId(self.next_pinhole);
+        self.next_pinhole = self.next_pinhole.wrapping_add(1);
+        effects.push(Effect::Open(id, request));
+        id
+    }
+
+    /// The pinhole is in force at this port: the line that announces it may leave.
+    pub(super) fn granted(&mut self, id: PinholeId, port: u16, now: Millis, effects: &mut Effects) {
+        if let Some(held) = self.held_command.take_if(|held| held.id == id) {
+            let new = held.announced(SocketAddr::new(self.ends.source.ip(), port), effects);
+            if let Ok(command) = command::parse(&held.line) {
+                let kind = Kind::Active(id, held.announcement);
+                self.forward_parts(&held.spliced(new.as_deref()), command.name, command.verb, kind, effects);
+            }
+        } else if let Some(held) = self.held_reply.take_if(|held| held.id == id) {
+            let ip = self.ends.announced.unwrap_or(self.ends.original.ip());
+            let new = held.announced(SocketAddr::new(ip, port), effects);
+            effects.send(Side::Client, &held.spliced(new.as_deref()));
+            self.in_force(id, held.announcement, now);
+            self.answer_local(effects);
+        } else {
+            // Nobody waits for it any more.
+            effects.push(Effect::Close(id));
+        }
+    }
+
+    /// The pinhole could not be opened: the peer that would have dialled never hears of it, and the session lives on.
+    pub(super) fn refused(&mut self, id: PinholeId, effects: &mut Effects) {
+        if self.held_command.take_if(|held| held.id == id).is_some() {
+            self.refuse(Refusal::Pinhole, Local::NoPinhole, effects);
+        } else if self.held_reply.take_if(|held| held.id == id).is_some() {
+            self.note_refusal(Refusal::Pinhole, None, effects);
+            self.say(Local::NoPinhole, effects);
+            self.answer_local(effects);
+        }
+    }
+
+    /// The server accepted the announcement (200) or made it (227, 229): transfers use this pinhole from now on.
+    pub(super) fn in_force(&mut self, id: PinholeId, announcement: Announcement, now: Millis) {
+        self.pinhole = Some((id, announcement));
+        self.data_ready = true;
+        self.timers.pinhole = Some(Millis(now.0.saturating_add(self.settings.pinhole_timeout)));
+    }
+
+    /// The announcement that transfers used so far is over.
+    pub(super) fn close_pinhole(&mut self, effects: &mut Effects) {
+        self.timers.pinhole = None;
+        if let Some((id, _)) = self.pinhole.take() {
+            effects.push(Effect::Close(id));
+        }
+    }
+}
+
+impl Held {
+    /// The announcement in its own notation with `entrance` in place of what it says; `None` if it says so already.
+    fn announced(&self, entrance: SocketAddr, effects: &mut Effects) -> Option<String> {
+        let changes = match self.announcement {
+            // A 229 says no address.
+            Announcement::Epsv => entrance.port() != self.says.port(),
+            _ => entrance != self.says,
+        };
+        if !changes {
+            return None;
+        }
+        effects.push(Effect::Note(Note::Rewritten(self.announcement)));
+        Some(match (self.announcement, entrance.ip()) {
+            (Announcement::Port | Announcement::Pasv, IpAddr::V4(ip)) => address::write_commas(ip, entrance.port()),
+            (Announcement::Epsv, _) => entrance.port().to_string(),
+            (_, ip) => address::write_eprt(ip, entrance.port()),
+        })
+    }
+
+    /// The line, with `new` in place of the announcement if there is one.
+    fn spliced<'a>(&'a self, new: Option<&'a str>) -> [&'a [u8]; 3] {
+        match new {
+            Some(new) => splice(&self.line, self.span.clone(), new.as_bytes()),
+            None => [&self.line, &[], &[]],
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The reply FIFO: which command the next reply answers.
+//!
+//! Lives here: [`Slot`], [`Kind`], [`Pending`]. Not here: what follows from an answer (`server_side`).
+//!
+//! FTP answers commands in their order (RFC 959 §5.4), so every command that was passed on has a slot, and so has every
+//! command that ftpgate answers itself, lest its answer overtake another. A 1yz reply leaves its slot in place; a late 226, a
+//! NOOP or a pipelined LIST can never make a 227 pass for something else.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::effect::PinholeId;
+use super::replies::Local;
+use crate::pinhole::Announcement;
+use crate::protocol::reply::Code;
+
+/// What the session needs to remember of a command until it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    /// No command: the server speaks first (RFC 959 §5.4, "Connection Establishment").
+    Greeting,
+    /// PASV or EPSV.
+    Passive(Announcement),
+    /// PORT or EPRT, whose pinhole is in force already.
+    Active(PinholeId, Announcement),
+    /// RETR, STOR, LIST and their kin. `started` after a 1yz.
+    Transfer {
+        /// The server said that it opens the data connection.
+        started: bool,
+    },
+    /// ABOR. Its own 226 may be preceded by the 426 of the transfer (RFC 959 §4.1.3). `optional` when the transfer before it
+    /// ended well after all: some servers let that one reply answer both.
+    Abor {
+        /// It may have been answered already.
+        optional: bool,
+    },
+    /// STAT, which may be answered in the middle of a transfer.
+    Stat,
+    /// AUTH: no further command is read until the answer.
+    Auth,
+    /// `EPSV ALL`.
+    EpsvAll,
+    /// REIN.
+    Rein,
+    /// Any other command.
+    Other,
+    /// A command that was not passed on, and what ftpgate says to it.
+    Local(Local),
+}
+
+/// The commands that await an answer, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    slots: VecDeque<Kind>,
+}
+
+impl Pending {
+    /// Number of slots.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether every command is answered.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Whether nothing is awaited for certain: at most the answer to an ABOR that may have had it.
+    pub fn is_quiet(&self) -> bool {
+        self.slots.iter().all(|kind| matches!(kind, Kind::Abor { optional: true }))
+    }
+
+    /// A command was sent, or will be answered here.
+    pub fn push(&mut self, kind: Kind) {
+        self.slots.push_back(kind);
+    }
+
+    /// The slot that the next reply belongs to.
+    pub fn front(&self) -> Option<Kind> {
+        self.slots.front().copied()
+    }
+
+    /// Takes the answered slot off. An empty FIFO gives its memory back.
+    pub fn pop(&mut self) -> Option<Kind> {
+        let kind = self.slots.pop_front();
+        if self.slots.is_empty() {
+            self.slots = VecDeque::new();
+        }
+        kind
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.slots = VecDeque::new();
+    }
+
+    /// Whether a transfer is under way: the server said 1yz and nothing final yet.
+    pub fn is_transferring(&self) -> bool {
+        self.slots.iter().any(|kind| matches!(kind, Kind::Transfer { started: true }))
+    }
+
+    /// Whether an address has been announced that no reply has confirmed yet.
+    pub fn has_announcement(&self) -> bool {
+        self.slots.iter().any(|kind| matches!(kind, Kind::Passive(_) | Kind::Active(..)))
+    }
+
+    /// The pinholes of PORT and EPRT commands that await their answer.
+    pub fn pinholes(&self) -> impl Iterator<Item = PinholeId> + '_ {
+        self.slots.iter().filter_map(|kind| match kind {
+            Kind::Active(id, _) => Some(*id),
+            _ => None,
+        })
+    }
+
+    /// The front slot was answered with 1yz.
+    pub fn mark_started(&mut self) {
+        if let Some(Kind::Transfer { started }) = self.slots.front_mut() {
+            *started = true;
+        }
+    }
+
+    /// Brings the slot to the front that a reply with this code answers, where FTP servers do not keep the order:
+    ///
+    /// - a STAT in the middle of a transfer is answered at once (RFC 959 §4.1.3), before the transfer's own 226;
+    /// - ABOR has two replies at most, of which one may be missing: whatever cannot answer it belongs to the next command. Once
+    ///   it may have been answered, that includes refusals: a server that knows ABOR does not refuse it.
+    pub fn settle(&mut self, code: Code) {
+        if let (Some(Kind::Transfer { started: true }), Some(Kind::Stat)) = (self.slots.front(), self.slots.get(1)) {
+            if matches!(code.0, 211..=213) {
+                self.slots.swap(0, 1);
+            }
+            return;
+        }
+        while let Some(&Kind::Abor { optional }) = self.slots.front()
+            && self.slots.len() > 1
+            && !answers_abor(code, optional)
+        {
+            self.slots.pop_front();
+        }
+    }
+
+    /// The transfer before an ABOR ended well: the same reply may have been ABOR's.
+    pub fn abor_may_be_answered(&mut self) {
+        if let Some(Kind::Abor { optional }) = self.slots.front_mut() {
+            *optional = true;
+        }
+    }
+}
+
+/// 225 and 226 (RFC 959 §5.4), the 426 before them, and every refusal of one that still must be answered.
+fn answers_abor(code: Code, optional: bool) -> bool {
+    matches!(code.0, 225 | 226) || (code.is_negative() && !optional)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stat_is_answered_before_the_transfer_it_asks_about() {
+        let mut pending = Pending::default();
+        pending.push(Kind::Transfer { started: true });
+        pending.push(Kind::Stat);
+        pending.settle(Code(213));
+        assert_eq!(pending.pop(), Some(Kind::Stat));
+        pending.settle(Code(226));
+        assert_eq!(pending.pop(), Some(Kind::Transfer { started: true }));
+    }
+
+    #[test]
+    fn an_abor_that_was_never_answered_does_not_shift_the_replies_behind_it() {
+        let mut pending = Pending::default();
+        pending.push(Kind::Abor { optional: false });
+        pending.push(Kind::Passive(Announcement::Pasv));
+        pending.settle(Code(227));
+        assert_eq!(pending.front(), Some(Kind::Passive(Announcement::Pasv)));
+    }
+
+    #[test]
+    fn an_empty_fifo_owns_no_memory() {
+        let mut pending = Pending::default();
+        pending.push(Kind::Other);
+        pending.pop();
+        assert_eq!(pending.slots.capacity(), 0);
+    }
+}

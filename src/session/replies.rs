@@ -1,0 +1,59 @@
+//! What ftpgate itself says to a client, in FTP.
+//!
+//! Lives here: every reply text that does not come from the server, one row each. Not here: when it is said.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! replies {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)+) => {
+        /// A reply of ftpgate's own.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        pub enum Local { $($(#[$doc])* $name,)+ }
+
+        impl Local {
+            /// The whole line with its line end.
+            pub fn line(self) -> &'static [u8] {
+                match self { $(Self::$name => concat!($text, "\r\n").as_bytes(),)+ }
+            }
+        }
+    };
+}
+
+replies! {
+    /// An argument that cannot be parsed.
+    Syntax = "501 Syntax error in the argument.",
+    /// PORT or EPRT for somebody else (RFC 2577 §3 leaves the code open; 501 as most servers do).
+    ForeignAddress = "501 The address is not yours; this gateway opens data connections to the client only.",
+    /// RFC 2577 §3: 504 for a port below 1024.
+    LowPort = "504 Ports below 1024 are refused.",
+    /// RFC 2428 §2, on an IPv4 session.
+    OnlyIpv4 = "522 Network protocol not supported, use (1)",
+    /// RFC 2428 §2, on an IPv6 session.
+    OnlyIpv6 = "522 Network protocol not supported, use (2)",
+    /// LPRT, LPSV.
+    LongAddress = "502 Long addresses are not implemented; use EPRT or EPSV.",
+    /// RFC 2428 §3.
+    EpsvAll = "501 Not after EPSV ALL.",
+    /// RFC 959 §3.2 would use the default data port, which no gateway can see coming.
+    NoDataPort = "425 Use PORT, EPRT, PASV or EPSV first.",
+    /// RFC 959 §4.2: 500 covers lines that are too long.
+    LineTooLong = "500 Line too long.",
+    /// Control bytes where there can be none.
+    NotUnderstood = "500 Command not understood.",
+    /// The firewall could not do it.
+    NoPinhole = "425 The gateway cannot open the data connection; try again.",
+    /// A 227 or 229 that cannot be used.
+    BadPassive = "425 The server's answer names no usable port; try another mode.",
+    /// Login took too long.
+    LoginTimeout = "421 Login timeout; closing control connection.",
+    /// Nothing happened.
+    IdleTimeout = "421 Idle timeout; closing control connection.",
+    /// SIGTERM.
+    Draining = "421 The gateway is shutting down; closing control connection.",
+    /// Another protocol, or somebody who hammers.
+    NotFtp = "421 This does not look like FTP; closing control connection.",
+    /// Plain text behind AUTH.
+    Injection = "421 Plain text after AUTH; closing control connection.",
+    /// The server does not end a reply.
+    ServerBroken = "421 The server's reply does not end; closing control connection.",
+}

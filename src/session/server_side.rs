@@ -1,0 +1,222 @@
+//! What the server's replies lead to.
+//!
+//! Lives here: the way of one reply line, from the slot it answers to the client. Not here: what a 227 or 229 asks of the
+//! firewall (`announce`).
+
+use serde::{Deserialize, Serialize};
+
+use super::effect::{Effect, Effects, EndReason, Millis, Note, Refusal, Side};
+use super::pending::Kind;
+use super::replies::Local;
+use super::{Channel, Session};
+use crate::pinhole::Announcement;
+use crate::protocol::command::{self, Verb};
+use crate::protocol::reply::{Code, Part};
+
+/// Lines of one multi-line reply beyond which the server is taken for broken. A directory listing over the control connection
+/// (STAT) may be long; nothing of it is kept here.
+const REPLY_LINES: u32 = 100_000;
+
+/// What happens to the lines of a reply, decided at its first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Path {
+    /// They go to the client as they are.
+    Forward,
+    /// The reply announces a passive port: only its last line counts and leaves (the others could name the address too).
+    Announce(Announcement),
+    /// A 227, 228 or 229 that nobody asked for: its digits are blotted out.
+    Mask,
+}
+
+impl Session {
+    /// One line from the server, with its line end.
+    pub(super) fn server_line(&mut self, line: &[u8], now: Millis, effects: &mut Effects) {
+        match self.reply.feed(line) {
+            Part::Single(code) => {
+                self.begin_reply(code, effects);
+                self.finish_reply(line, code, now, effects);
+            }
+            Part::First(code) => {
+                self.begin_reply(code, effects);
+                self.pass_line(line, effects);
+            }
+            Part::Middle(_) => {
+                if self.reply.lines() > REPLY_LINES {
+                    return self.hostile(Refusal::ReplyTooLong, Local::ServerBroken, effects);
+                }
+                self.pass_line(line, effects);
+            }
+            Part::Last(code) => self.finish_reply(line, code, now, effects),
+            Part::Garbage => self.garbage(line, effects),
+        }
+    }
+
+    /// What the server left without a line end when it closed.
+    pub(super) fn last_words(&mut self, effects: &mut Effects) {
+        let words = self.from_server.join(&[]).into_owned();
+        // Half a 227 could still name an address, and so could a line of one that is masked or held back.
+        let names = looks_passive(&words) || self.reply_path != Path::Forward;
+        if !names && !matches!(self.pending.front(), Some(Kind::Passive(_))) {
+            effects.send(Side::Client, &[&words]);
+        }
+    }
+
+    fn begin_reply(&mut self, code: Code, effects: &mut Effects) {
+        self.pending.settle(code);
+        let front = self.pending.front();
+        self.reply_path = match (code.0, front) {
+            (227, Some(Kind::Passive(announcement @ Announcement::Pasv)))
+            | (229, Some(Kind::Passive(announcement @ Announcement::Epsv))) => Path::Announce(announcement),
+            (227..=229, _) => {
+                self.note_refusal(Refusal::UnsolicitedPassive, None, effects);
+                Path::Mask
+            }
+            // RFC 959 §5.4: 421 may come at any time, when the server must shut down.
+            (421, _) => Path::Forward,
+            (_, None) => {
+                self.note_refusal(Refusal::UnsolicitedReply, None, effects);
+                Path::Forward
+            }
+            _ => Path::Forward,
+        };
+    }
+
+    /// A line that completes nothing.
+    fn pass_line(&mut self, line: &[u8], effects: &mut Effects) {
+        match self.reply_path {
+            Path::Forward => effects.send(Side::Client, &[line]),
+            Path::Announce(_) => {}
+            Path::Mask => self.send_masked(line, effects),
+        }
+    }
+
+    /// The last line of a reply, or the only one.
+    fn finish_reply(&mut self, line: &[u8], code: Code, now: Millis, effects: &mut Effects) {
+        if code.is_preliminary() {
+            self.pending.mark_started();
+            return self.pass_line(line, effects);
+        }
+        let path = std::mem::replace(&mut self.reply_path, Path::Forward);
+        // ABOR (RFC 959 §4.1.3): the 426 ends the transfer, ABOR's own 226 is yet to come.
+        let waits = code.0 == 426 && matches!(self.pending.front(), Some(Kind::Abor { .. }));
+        let answered = if waits { None } else { self.pending.pop() };
+        match path {
+            Path::Announce(announcement) => {
+                self.passive(line, announcement, effects);
+                return self.answer_local(effects);
+            }
+            Path::Mask => self.send_masked(line, effects),
+            Path::Forward => effects.send(Side::Client, &[line]),
+        }
+        if let Some(kind) = answered {
+            self.answered(kind, code, now, effects);
+        }
+        self.answer_local(effects);
+    }
+
+    /// What an answer means for the session.
+    fn answered(&mut self, kind: Kind, code: Code, now: Millis, effects: &mut Effects) {
+        if matches!(code.0, 230 | 232) {
+            self.timers.login = None;
+            effects.push(Effect::Note(Note::LoggedIn));
+        }
+        match kind {
+            Kind::Active(id, announcement) if code.is_positive() => {
+                self.close_pinhole(effects);
+                self.in_force(id, announcement, now);
+            }
+            Kind::Active(id, _) => effects.push(Effect::Close(id)),
+            // Before a 1yz the data connection was not used: a client may name another file without a new PORT or PASV.
+            Kind::Transfer { started } if started || code.is_positive() || matches!(code.0, 425 | 426) => {
+                self.data_ready = false;
+                self.close_pinhole(effects);
+                if code.is_positive() {
+                    self.pending.abor_may_be_answered();
+                }
+            }
+            // RFC 959 §4.1.3: the data connection is closed, so nothing will use what was announced for it.
+            Kind::Abor { .. } if code.is_positive() => {
+                self.data_ready = false;
+                self.close_pinhole(effects);
+            }
+            Kind::Auth => {
+                self.auth_pending = false;
+                // RFC 4217 §4: 234 and TLS begins. RFC 2228 §3: 334 and a security exchange begins. After anything else the
+                // channel stays readable (RFC 6384 §5).
+                match code.0 {
+                    234 => self.opaque(Channel::Hello, effects),
+                    334 => self.opaque(Channel::Opaque, effects),
+                    _ => {}
+                }
+            }
+            Kind::EpsvAll if code.is_positive() => self.epsv_all = true,
+            // RFC 959 §4.1.1: everything as after the greeting, except a transfer that is under way.
+            Kind::Rein if code.is_positive() => {
+                self.epsv_all = false;
+                self.data_ready = false;
+                self.close_pinhole(effects);
+                self.timers.activity(now);
+                self.timers.await_login(&self.settings);
+            }
+            _ => {}
+        }
+    }
+
+    /// The channel is not ours to read any more. Whatever was announced in clear is void.
+    fn opaque(&mut self, channel: Channel, effects: &mut Effects) {
+        self.channel = channel;
+        self.pending.clear();
+        self.close_pinhole(effects);
+        self.data_ready = false;
+        self.timers.login = None;
+        effects.push(Effect::Note(Note::Opaque));
+        // Bytes that arrived behind AUTH were written before the client saw the 234: no TLS client does that, and a server
+        // that took them for part of the secured session would obey an attacker (CVE-2011-1575).
+        if !self.from_client.is_empty() {
+            self.hostile(Refusal::StartTlsInjection, Local::Injection, effects);
+        }
+    }
+
+    /// Not a reply at all.
+    fn garbage(&mut self, line: &[u8], effects: &mut Effects) {
+        self.note_refusal(Refusal::ServerProtocol, None, effects);
+        // A server that sends commands is no server: somebody wants the gateway on the client's side to obey.
+        let verb = command::parse(line).map(|command| command.verb);
+        if matches!(verb, Ok(Verb::Port | Verb::Eprt | Verb::Lprt | Verb::Pasv | Verb::Epsv)) {
+            return self.end(EndReason::Hostile, effects);
+        }
+        match self.pending.front() {
+            // In the place of a 227 it could be one in disguise.
+            Some(Kind::Passive(_)) => {}
+            _ if looks_passive(line) => self.send_masked(line, effects),
+            _ => effects.send(Side::Client, &[line]),
+        }
+    }
+
+    /// The same line with a zero for every digit but those of its code, so that nobody can dial what it names.
+    fn send_masked(&mut self, line: &[u8], effects: &mut Effects) {
+        effects.send(Side::Client, &[&masked(line)]);
+    }
+}
+
+/// Whether a client that compares no more than three digits could take the line for a passive reply.
+fn looks_passive(line: &[u8]) -> bool {
+    let text = line.trim_ascii_start();
+    text.starts_with(b"227") || text.starts_with(b"228") || text.starts_with(b"229")
+}
+
+/// What stands for a line that was too long: its beginning, with a line end. Digits of a passive reply that were cut would
+/// name another port.
+pub(super) fn cut(start: &[u8]) -> Vec<u8> {
+    let mut line = if looks_passive(start) { masked(start) } else { start.to_vec() };
+    line.extend_from_slice(b"\r\n");
+    line
+}
+
+/// The line with a zero for every digit, except those of its code.
+fn masked(line: &[u8]) -> Vec<u8> {
+    let blanks = line.len() - line.trim_ascii_start().len();
+    let text_at = if looks_passive(line) { blanks + 3 } else { 0 };
+    let blot = |(at, &byte): (usize, &u8)| if at >= text_at && byte.is_ascii_digit() { b'0' } else { byte };
+    line.iter().enumerate().map(blot).collect()
+}

@@ -1,0 +1,81 @@
+//! Deadlines of a session, in one table.
+//!
+//! Lives here: what runs when, and when it runs out. Not here: what happens then (`mod.rs`).
+
+use serde::{Deserialize, Serialize};
+
+use super::Settings;
+use super::effect::Millis;
+
+/// How long the other side has, once one side has closed, to say its last words (milliseconds). Not configurable: it only
+/// bounds what a vanished peer can hold.
+pub const HALF_CLOSED: u64 = 30_000;
+
+/// What ran out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timer {
+    /// The pinhole was not used; the kernel has closed it by itself.
+    Pinhole,
+    /// Nobody logged in.
+    Login,
+    /// Nothing happened.
+    Idle,
+    /// One side closed, the other did not follow.
+    HalfClosed,
+}
+
+/// The deadlines, and what they are computed from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timers {
+    /// When the login must be done; `None` once it is.
+    pub login: Option<Millis>,
+    /// When the pinhole in force gives up waiting.
+    pub pinhole: Option<Millis>,
+    /// When a side last said something.
+    last_activity: Millis,
+    /// For the reason of the end.
+    pub server_closed_first: bool,
+}
+
+impl Timers {
+    /// All as at the start of a session.
+    pub fn new(settings: &Settings, now: Millis) -> Self {
+        let mut timers = Self { login: None, pinhole: None, last_activity: now, server_closed_first: false };
+        timers.await_login(settings);
+        timers
+    }
+
+    /// A side said something.
+    pub fn activity(&mut self, now: Millis) {
+        self.last_activity = now;
+    }
+
+    /// The login begins, or begins again (REIN).
+    pub fn await_login(&mut self, settings: &Settings) {
+        self.login = Some(Millis(self.last_activity.0.saturating_add(settings.login_timeout)));
+    }
+
+    /// The earliest deadline.
+    pub fn deadline(&self, settings: &Settings, transferring: bool, half_closed: bool) -> Option<Millis> {
+        self.all(settings, transferring, half_closed).into_iter().flatten().map(|(at, _)| at).min()
+    }
+
+    /// What has run out by `now`, the earliest first.
+    pub fn expired(&self, settings: &Settings, transferring: bool, half_closed: bool, now: Millis) -> Option<Timer> {
+        let all = self.all(settings, transferring, half_closed);
+        all.into_iter().flatten().filter(|(at, _)| *at <= now).min_by_key(|(at, _)| *at).map(|(_, timer)| timer)
+    }
+
+    fn all(&self, settings: &Settings, transferring: bool, half_closed: bool) -> [Option<(Millis, Timer)>; 4] {
+        let after = |span: u64| Millis(self.last_activity.0.saturating_add(span));
+        // RFC 1123 §4.1.3.2, RFC 6384 §12: a session with a transfer under way is not idle, however quiet its control
+        // connection is; nor is its pinhole unused.
+        let quiet = !transferring;
+        [
+            self.login.map(|at| (at, Timer::Login)),
+            self.pinhole.filter(|_| quiet).map(|at| (at, Timer::Pinhole)),
+            quiet.then(|| (after(settings.idle_timeout), Timer::Idle)),
+            (quiet && half_closed).then(|| (after(HALF_CLOSED), Timer::HalfClosed)),
+        ]
+    }
+}
