@@ -140,6 +140,35 @@ pub struct Key {
     pub entrance: SocketAddr,
 }
 
+/// What becomes of the data connection that comes through a pinhole, as far as the packet filter can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DataEvent {
+    /// Its first packet has passed: the pinhole is used up.
+    Used {
+        /// Where it comes from.
+        dialler: SocketAddr,
+    },
+    /// It is over: closed both ways, reset, or gone from the kernel's table.
+    Over(Option<Traffic>),
+}
+
+/// What a data connection has carried, in bytes of IP packets, headers included. Absent where the kernel does not count
+/// (`net.netfilter.nf_conntrack_acct`), never zero instead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// From who dialled.
+    pub from_initiator: u64,
+    /// To who dialled.
+    pub to_initiator: u64,
+}
+
+impl Traffic {
+    /// Both ways.
+    pub fn total(self) -> u64 {
+        self.from_initiator.saturating_add(self.to_initiator)
+    }
+}
+
 impl fmt::Display for Pinhole {
     /// One sentence for the log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

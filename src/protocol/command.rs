@@ -34,6 +34,10 @@ pub enum Verb {
     Rein,
     /// `STAT`, RFC 959 §4.1.3: may be sent during a transfer.
     Stat,
+    /// `TYPE`, RFC 959 §4.1.2.
+    Type,
+    /// `USER`, RFC 959 §4.1.1.
+    User,
     /// Commands that move data over a data connection: RETR, STOR, STOU, APPE, LIST, NLST, MLSD.
     Transfer,
     /// A command that passes untouched, of the table or not.
@@ -81,13 +85,15 @@ const TABLE: &[(Verb, &[&str])] = &[
     (Verb::Quit, &["QUIT"]),
     (Verb::Rein, &["REIN"]),
     (Verb::Stat, &["STAT"]),
+    (Verb::Type, &["TYPE"]),
+    (Verb::User, &["USER"]),
     (Verb::Transfer, &["RETR", "STOR", "STOU", "APPE", "LIST", "NLST", "MLSD"]),
     // RFC 959, what is left of it.
     (
         Verb::Other,
         &[
             "ACCT", "ALLO", "CDUP", "CWD", "DELE", "HELP", "MKD", "MODE", "NOOP", "PWD", "REST", "RMD", "RNFR", "RNTO",
-            "SITE", "SMNT", "STRU", "SYST", "TYPE", "USER",
+            "SITE", "SMNT", "STRU", "SYST",
         ],
     ),
     // RFC 775.

@@ -157,6 +157,7 @@ impl Session {
     /// The pinhole is in force at this port: the line that announces it may leave.
     pub(super) fn granted(&mut self, id: PinholeId, port: u16, now: Millis, effects: &mut Effects) {
         if let Some(held) = self.held_command.take_if(|held| held.id == id) {
+            self.data.granted(id, held.announcement, now);
             let new = held.announced(SocketAddr::new(self.ends.source.ip(), port), effects);
             if let Ok(command) = command::parse(&held.line) {
                 let kind = Kind::Active(id, held.announcement);
@@ -166,6 +167,7 @@ impl Session {
             let ip = self.ends.announced.unwrap_or(self.ends.original.ip());
             let new = held.announced(SocketAddr::new(ip, port), effects);
             effects.send(Side::Client, &held.spliced(new.as_deref()));
+            self.data.granted(id, held.announcement, now);
             self.in_force(id, held.announcement, now);
             self.answer_local(effects);
         } else {
@@ -189,15 +191,24 @@ impl Session {
     pub(super) fn in_force(&mut self, id: PinholeId, announcement: Announcement, now: Millis) {
         self.pinhole = Some((id, announcement));
         self.data_ready = true;
-        self.timers.pinhole = Some(Millis(now.0.saturating_add(self.settings.pinhole_timeout)));
+        self.data.use_next(id);
+        // Some servers connect before they say 200.
+        let waits = !self.data.is_used(id);
+        self.timers.pinhole = waits.then(|| Millis(now.0.saturating_add(self.settings.pinhole_timeout)));
     }
 
     /// The announcement that transfers used so far is over.
     pub(super) fn close_pinhole(&mut self, effects: &mut Effects) {
         self.timers.pinhole = None;
         if let Some((id, _)) = self.pinhole.take() {
-            effects.push(Effect::Close(id));
+            self.close(id, effects);
         }
+    }
+
+    /// That pinhole is not wanted any more.
+    pub(super) fn close(&mut self, id: PinholeId, effects: &mut Effects) {
+        self.data.closed(id);
+        effects.push(Effect::Close(id));
     }
 }
 

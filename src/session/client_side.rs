@@ -63,6 +63,7 @@ impl Session {
             Verb::Transfer => {
                 // A 227 that waits for its pinhole is off the FIFO and not in force yet, but it was asked for.
                 if self.data_ready || self.pending.has_announcement() || self.held_reply.is_some() {
+                    self.data.ask(command.name.unwrap_or_default(), command.argument);
                     self.forward(line, &command, Kind::Transfer { started: false }, effects);
                 } else {
                     self.refuse(Refusal::NoDataPort, Local::NoDataPort, effects);
@@ -75,6 +76,14 @@ impl Session {
             Verb::Abor => self.forward(line, &command, Kind::Abor { optional: false }, effects),
             Verb::Stat => self.forward(line, &command, Kind::Stat, effects),
             Verb::Rein => self.forward(line, &command, Kind::Rein, effects),
+            Verb::User => {
+                self.data.user(command.argument);
+                self.forward(line, &command, Kind::Other, effects);
+            }
+            Verb::Type => {
+                self.data.type_is(command.argument);
+                self.forward(line, &command, Kind::Other, effects);
+            }
             Verb::Pass | Verb::Quit | Verb::Other => self.forward(line, &command, Kind::Other, effects),
         }
     }

@@ -9,7 +9,8 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::pinhole::{Announcement, Request};
+use super::data::Transfer;
+use crate::pinhole::{Announcement, DataEvent, Request};
 
 /// One of the two control connections of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -51,6 +52,10 @@ pub enum Event<'a> {
     Granted(PinholeId, u16),
     /// The pinhole could not be opened.
     Refused(PinholeId),
+    /// What the firewall saw of the data connection of a pinhole. May come long after [`Effect::Close`].
+    Data(PinholeId, DataEvent),
+    /// What that data connection has carried so far, in bytes: the answer to [`Effect::Measure`], if there is one.
+    Measured(PinholeId, u64),
     /// The deadline may have passed.
     Tick,
     /// The daemon is going down: end as soon as nothing is under way.
@@ -58,7 +63,7 @@ pub enum Event<'a> {
 }
 
 /// What a session wants done, in this order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect<'a> {
     /// Send these bytes to a side. `urgent`: mark the last of them urgent (`MSG_OOB`).
     Send {
@@ -75,8 +80,16 @@ pub enum Effect<'a> {
     Open(PinholeId, Request),
     /// The pinhole is no longer wanted, whether it was used or not.
     Close(PinholeId),
+    /// Find out what the data connection of that pinhole has carried; answer with [`Event::Measured`] if that is known.
+    Measure(PinholeId),
+    /// What becomes of the data connection of that pinhole does not matter any more.
+    Unwatch(PinholeId),
+    /// End the data connection of that pinhole, so that both its ends notice.
+    Reset(PinholeId),
     /// Count and log this.
     Note(Note),
+    /// Count and log this transfer.
+    Transferred(Box<Transfer>),
     /// The session is over: send what is queued, then close both sides. Nothing follows.
     End(EndReason),
 }
@@ -94,6 +107,8 @@ pub enum Note {
     Opaque,
     /// The address or the port of an announcement was changed.
     Rewritten(Announcement),
+    /// A data connection has come through a pinhole; so many milliseconds after the pinhole was there.
+    PinholeUsed(Announcement, u64),
     /// A pinhole was not used in time.
     PinholeExpired(Announcement),
 }

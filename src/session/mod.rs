@@ -4,6 +4,7 @@
 //! - `effect`: all that goes in and comes out, on one screen;
 //! - `client_side`: what the client's lines lead to; `server_side`: what the server's replies lead to;
 //! - `announce`: from an announced address to a pinhole and back to the line;
+//! - `data`: the data connections that come of it, and the record of each transfer;
 //! - `pending`: the reply FIFO; `replies`: what ftpgate says itself; `timers`: deadlines.
 //!
 //! # The one rule for driving a session
@@ -15,16 +16,19 @@
 
 pub mod announce;
 pub mod client_side;
+pub mod data;
 pub mod effect;
 pub mod pending;
 pub mod replies;
 pub mod server_side;
+pub mod settings;
 pub mod timers;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::pinhole::DataEvent;
 use crate::protocol::line::LineBuffer;
 use crate::protocol::reply::ReplyParser;
 use crate::protocol::telnet::TelnetFilter;
@@ -32,38 +36,7 @@ use announce::Held;
 use effect::{Effect, Effects, EndReason, Event, Millis, Note, PinholeId, Refusal, Side};
 use pending::{Kind, Pending};
 use replies::Local;
-
-/// The four addresses of a session. All are of one family, none is an IPv4-mapped IPv6 address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ends {
-    /// `C`: peer of the client-side control connection.
-    pub client: SocketAddr,
-    /// `O`: the address the client believes it talks to.
-    pub original: SocketAddr,
-    /// `P`: what the server believes the client is.
-    pub source: SocketAddr,
-    /// `S`: peer of the server-side control connection.
-    pub server: SocketAddr,
-    /// What to tell the client instead of `O`'s address, if the gateway is known under another one.
-    pub announced: Option<IpAddr>,
-    /// Where the packets that the client then sends arrive, if not at `O`'s address.
-    pub entrance: Option<IpAddr>,
-}
-
-/// What the administrator set for the sessions of a listener. Times are in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Settings {
-    /// Longest line without its line end, in bytes, either way.
-    pub line_length: usize,
-    /// Most commands awaiting an answer; beyond it the client is not read.
-    pub pipeline: usize,
-    /// How long a pinhole waits for its connection.
-    pub pinhole_timeout: u64,
-    /// From the start to the server's 230.
-    pub login_timeout: u64,
-    /// Without a line from either side, and without a transfer.
-    pub idle_timeout: u64,
-}
+pub use settings::{Ends, Settings};
 
 /// How the control channel is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,6 +107,7 @@ pub struct Session {
     pinhole: Option<(PinholeId, crate::pinhole::Announcement)>,
     /// A PORT, EPRT, PASV or EPSV was accepted and no transfer has used it up.
     data_ready: bool,
+    data: data::Data,
     next_pinhole: u32,
     /// `EPSV ALL` was accepted.
     epsv_all: bool,
@@ -148,7 +122,7 @@ pub struct Session {
     closed: Sides,
     /// Whose end was passed on to the other side.
     shut: Sides,
-    ended: bool,
+    ended: Option<EndReason>,
     timers: timers::Timers,
 }
 
@@ -180,6 +154,7 @@ impl Session {
             held_reply: None,
             pinhole: None,
             data_ready: false,
+            data: data::Data::default(),
             next_pinhole: 0,
             epsv_all: false,
             seen_command: false,
@@ -189,14 +164,14 @@ impl Session {
             draining: false,
             closed: Sides::default(),
             shut: Sides::default(),
-            ended: false,
+            ended: None,
             timers: timers::Timers::new(&settings, now),
         }
     }
 
     /// Takes one event. What shall be done is in `effects` afterwards; a peer's misbehaviour is an effect, not an error.
     pub fn handle(&mut self, event: Event<'_>, now: Millis, effects: &mut Effects) {
-        if self.ended {
+        if self.has_ended() {
             return;
         }
         match event {
@@ -209,22 +184,27 @@ impl Session {
             Event::Eof(side) => {
                 self.closed.set(side);
                 self.timers.activity(now);
+                self.data.control_closed(self.settings.reset_on_close, now, effects);
             }
             Event::Granted(id, port) => self.granted(id, port, now, effects),
             Event::Refused(id) => self.refused(id, effects),
+            Event::Data(id, event) => self.data_event(id, event, now, effects),
+            Event::Measured(id, total) => self.data.measured(id, total, now, effects),
             Event::Tick => self.tick(now, effects),
             Event::Drain => self.draining = true,
         }
         self.pump(now, effects);
         self.follow_up(effects);
+        self.settle(now, effects);
     }
 
     /// When to send [`Event::Tick`], if nothing happens before. May move with every event.
     pub fn deadline(&self) -> Option<Millis> {
-        if self.ended {
+        if self.has_ended() {
             return None;
         }
-        self.timers.deadline(&self.settings, self.pending.is_transferring(), self.closed)
+        let control = self.timers.deadline(&self.settings, self.is_transferring(), self.closed);
+        control.into_iter().chain(self.data.deadline(self.settings.data_idle_timeout)).min()
     }
 
     /// Whether bytes from this side can be taken now. While not, leave them in the socket: TCP holds the peer back.
@@ -237,14 +217,15 @@ impl Session {
         self.channel != Channel::Clear
     }
 
-    /// Whether a transfer is under way: the server said 1yz to a transfer command, and nothing final yet.
+    /// Whether a transfer is under way: the server said 1yz to a transfer command and nothing final yet, or a data connection
+    /// is alive.
     pub fn is_transferring(&self) -> bool {
-        self.pending.is_transferring()
+        self.pending.is_transferring() || self.data.is_live()
     }
 
     /// Whether the session is over.
     pub fn has_ended(&self) -> bool {
-        self.ended
+        self.ended.is_some()
     }
 
     /// The addresses.
@@ -254,7 +235,7 @@ impl Session {
 
     fn can_read(&self, side: Side) -> bool {
         match side {
-            _ if self.ended => false,
+            _ if self.has_ended() => false,
             Side::Client => {
                 self.held_command.is_none() && !self.auth_pending && self.pending.len() < self.settings.pipeline
             }
@@ -289,7 +270,7 @@ impl Session {
         }
         // Line by line, so that neither an answer to an option nor a Synch overtakes the commands before it.
         for line in bytes.split_inclusive(|&byte| byte == b'\n') {
-            if !self.ended {
+            if !self.has_ended() {
                 self.client_bytes(line, now, effects);
             }
         }
@@ -351,7 +332,7 @@ impl Session {
                 }
             }
         }
-        if self.ended {
+        if self.has_ended() {
             return;
         }
         if self.is_opaque() {
@@ -383,7 +364,7 @@ impl Session {
     fn follow_up(&mut self, effects: &mut Effects) {
         for side in [Side::Server, Side::Client] {
             // What waits for an answer that cannot come any more waits no longer.
-            let in_vain = !self.ended && side == Side::Client && self.shut.server;
+            let in_vain = !self.has_ended() && side == Side::Client && self.shut.server;
             if !self.closed.has(side) || self.shut.has(side) || !(self.can_read(side) || in_vain) {
                 continue;
             }
@@ -396,38 +377,39 @@ impl Session {
         if self.shut.all() {
             let reason =
                 if self.timers.server_closed_first { EndReason::ServerClosed } else { EndReason::ClientClosed };
-            self.end(reason, effects);
+            self.end(reason);
         } else if self.shut.has(Side::Server) {
             self.timers.server_closed_first = true;
         }
         let quiet = self.pending.is_quiet() && self.held_command.is_none() && self.held_reply.is_none();
-        if self.draining && quiet && !self.ended && !self.is_opaque() {
+        if self.draining && quiet && !self.has_ended() && !self.is_opaque() {
             self.say(Local::Draining, effects);
-            self.end(EndReason::Drained, effects);
+            self.end(EndReason::Drained);
         }
     }
 
     fn tick(&mut self, now: Millis, effects: &mut Effects) {
-        match self.timers.expired(&self.settings, self.pending.is_transferring(), self.closed, now) {
+        self.data.tick(self.settings.data_idle_timeout, now, effects);
+        match self.timers.expired(&self.settings, self.is_transferring(), self.closed, now) {
             None => {}
             Some(timers::Timer::Pinhole) => {
                 self.timers.pinhole = None;
                 if let Some((id, announcement)) = self.pinhole.take() {
-                    effects.push(Effect::Close(id));
+                    self.close(id, effects);
                     effects.push(Effect::Note(Note::PinholeExpired(announcement)));
                 }
             }
             Some(timers::Timer::Login) => {
                 self.say(Local::LoginTimeout, effects);
-                self.end(EndReason::LoginTimeout, effects);
+                self.end(EndReason::LoginTimeout);
             }
             Some(timers::Timer::Idle) => {
                 if !self.is_opaque() {
                     self.say(Local::IdleTimeout, effects);
                 }
-                self.end(EndReason::IdleTimeout, effects);
+                self.end(EndReason::IdleTimeout);
             }
-            Some(timers::Timer::HalfClosed) => self.end(EndReason::HalfClosed, effects),
+            Some(timers::Timer::HalfClosed) => self.end(EndReason::HalfClosed),
         }
     }
 
@@ -442,11 +424,30 @@ impl Session {
     fn hostile(&mut self, why: Refusal, reply: Local, effects: &mut Effects) {
         self.note_refusal(why, None, effects);
         self.say(reply, effects);
-        self.end(EndReason::Hostile, effects);
+        self.end(EndReason::Hostile);
     }
 
-    fn end(&mut self, reason: EndReason, effects: &mut Effects) {
-        self.ended = true;
-        effects.push(Effect::End(reason));
+    fn end(&mut self, reason: EndReason) {
+        self.ended.get_or_insert(reason);
+    }
+
+    /// Last of all: records of transfers that are over, and the end of the session if it has come.
+    fn settle(&mut self, now: Millis, effects: &mut Effects) {
+        if self.has_ended() {
+            self.data.control_closed(self.settings.reset_on_close, now, effects);
+        }
+        self.data.report(self.settings.tracked, self.has_ended(), now, effects);
+        if let Some(reason) = self.ended {
+            effects.push(Effect::End(reason));
+        }
+    }
+
+    fn data_event(&mut self, id: PinholeId, event: DataEvent, now: Millis, effects: &mut Effects) {
+        let used = self.data.event(id, event, now, effects);
+        if used && self.pinhole.is_some_and(|(waiting, _)| waiting == id) {
+            self.timers.pinhole = None;
+        }
+        // A transfer in which nothing is said is no idle session, and one that has just ended was not.
+        self.timers.activity(now);
     }
 }

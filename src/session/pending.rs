@@ -113,10 +113,11 @@ impl Pending {
         })
     }
 
-    /// The front slot was answered with 1yz.
-    pub fn mark_started(&mut self) {
-        if let Some(Kind::Transfer { started }) = self.slots.front_mut() {
-            *started = true;
+    /// The front slot was answered with 1yz. Says whether a transfer has started with that.
+    pub fn mark_started(&mut self) -> bool {
+        match self.slots.front_mut() {
+            Some(Kind::Transfer { started }) => !std::mem::replace(started, true),
+            _ => false,
         }
     }
 

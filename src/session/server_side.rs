@@ -93,7 +93,9 @@ impl Session {
     /// The last line of a reply, or the only one.
     fn finish_reply(&mut self, line: &[u8], code: Code, now: Millis, effects: &mut Effects) {
         if code.is_preliminary() {
-            self.pending.mark_started();
+            if self.pending.mark_started() {
+                self.data.started(now);
+            }
             return self.pass_line(line, effects);
         }
         let path = std::mem::replace(&mut self.reply_path, Path::Forward);
@@ -120,12 +122,15 @@ impl Session {
             self.timers.login = None;
             effects.push(Effect::Note(Note::LoggedIn));
         }
+        if let Kind::Transfer { .. } = kind {
+            self.data.answered(code, now);
+        }
         match kind {
             Kind::Active(id, announcement) if code.is_positive() => {
                 self.close_pinhole(effects);
                 self.in_force(id, announcement, now);
             }
-            Kind::Active(id, _) => effects.push(Effect::Close(id)),
+            Kind::Active(id, _) => self.close(id, effects),
             // Before a 1yz the data connection was not used: a client may name another file without a new PORT or PASV.
             Kind::Transfer { started } if started || code.is_positive() || matches!(code.0, 425 | 426) => {
                 self.data_ready = false;
@@ -183,7 +188,7 @@ impl Session {
         // A server that sends commands is no server: somebody wants the gateway on the client's side to obey.
         let verb = command::parse(line).map(|command| command.verb);
         if matches!(verb, Ok(Verb::Port | Verb::Eprt | Verb::Lprt | Verb::Pasv | Verb::Epsv)) {
-            return self.end(EndReason::Hostile, effects);
+            return self.end(EndReason::Hostile);
         }
         match self.pending.front() {
             // In the place of a 227 it could be one in disguise.

@@ -1,0 +1,349 @@
+//! The data connections of a session, from the grant of a pinhole to the record of the transfer that used it.
+//!
+//! Lives here: [`Data`], which joins what the firewall tells (used, over, bytes) with what the control connection tells (which
+//! command, 1yz, final reply), and [`Transfer`], the record that comes of it. Not here: opening and closing pinholes
+//! (`announce`), writing the record down (`proxy::record`).
+//!
+//! Where the firewall cannot follow data connections (dry-run), the record comes from the control connection alone and says so.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::effect::{Effect, Effects, Millis, Note, PinholeId};
+use crate::pinhole::{Announcement, DataEvent, Traffic};
+use crate::protocol::reply::Code;
+
+/// How long after the final reply the end of the data connection is awaited before the record is written without its bytes.
+const LAST_PACKETS: u64 = 5_000;
+
+/// Longest path or user name that is remembered, in bytes; what is longer is cut.
+const REMEMBERED: usize = 512;
+
+/// Which way a transfer goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Direction {
+    /// RETR: a file to the client.
+    Download,
+    /// STOR, STOU, APPE: a file to the server.
+    Upload,
+    /// LIST, NLST, MLSD: names to the client.
+    Listing,
+}
+
+impl Direction {
+    /// All of them, for tables of metrics.
+    pub const ALL: [Self; 3] = [Self::Download, Self::Upload, Self::Listing];
+
+    /// The word that logs and metrics use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Download => "download",
+            Self::Upload => "upload",
+            Self::Listing => "listing",
+        }
+    }
+
+    fn of(command: &str) -> Self {
+        match command {
+            "RETR" => Self::Download,
+            "STOR" | "STOU" | "APPE" => Self::Upload,
+            _ => Self::Listing,
+        }
+    }
+}
+
+/// How a transfer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The server said 2yz.
+    Complete,
+    /// The server said 4yz or 5yz: 426 for an aborted one.
+    Failed,
+    /// The control connection closed before the server said anything final.
+    ControlClosed,
+    /// Nothing moved for `data.idle_timeout`.
+    Idle,
+}
+
+impl Outcome {
+    /// All of them, for tables of metrics.
+    pub const ALL: [Self; 4] = [Self::Complete, Self::Failed, Self::ControlClosed, Self::Idle];
+
+    /// The word that logs and metrics use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Failed => "failed",
+            Self::ControlClosed => "control_closed",
+            Self::Idle => "idle",
+        }
+    }
+}
+
+/// The record of one transfer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transfer {
+    /// RETR, STOR and so on.
+    pub command: String,
+    /// The command's argument as the client sent it; may be empty, relative, and of any bytes.
+    pub path: Vec<u8>,
+    /// Which way it went.
+    pub direction: Direction,
+    /// `TYPE I` or `TYPE L` was in force.
+    pub binary: bool,
+    /// The name that the client logged in with.
+    pub user: Vec<u8>,
+    /// What announced the data connection.
+    pub announcement: Announcement,
+    /// Where the data connection came from, if the firewall saw it.
+    pub dialler: Option<SocketAddr>,
+    /// Bytes of IP packets towards the client and towards the server, if the firewall counts.
+    pub traffic: Option<Traffic>,
+    /// From the 1yz reply to the later of the final reply and the end of the data connection, in milliseconds.
+    pub duration: u64,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The final reply, if there was one.
+    pub reply: Option<u16>,
+}
+
+impl Transfer {
+    /// Bytes in the direction of the transfer.
+    pub fn bytes(&self) -> Option<u64> {
+        let traffic = self.traffic?;
+        let towards_initiator = self.announcement.is_active() == (self.direction == Direction::Upload);
+        Some(if towards_initiator { traffic.to_initiator } else { traffic.from_initiator })
+    }
+}
+
+/// A transfer command that was passed on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Command {
+    name: String,
+    path: Vec<u8>,
+    binary: bool,
+}
+
+/// One data connection, from its pinhole on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Connection {
+    id: PinholeId,
+    announcement: Announcement,
+    granted: Millis,
+    dialler: Option<SocketAddr>,
+    /// The firewall says that it is over, with what it has carried.
+    over: Option<(Millis, Option<Traffic>)>,
+    /// The command that uses it, and when the server said 1yz.
+    transfer: Option<(Command, Millis)>,
+    /// How the control connection says that it ended.
+    ended: Option<(Outcome, Option<Code>, Millis)>,
+    /// What had been carried when it was last looked at.
+    measured: (Millis, Option<u64>),
+    /// Its pinhole is closed: no command will use it any more.
+    closed: bool,
+}
+
+impl Connection {
+    fn is_live(&self) -> bool {
+        self.dialler.is_some() && self.over.is_none()
+    }
+}
+
+/// The data connections of a session that are not dealt with yet. Empty, it owns no memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Data {
+    connections: Vec<Connection>,
+    /// Transfer commands that await their first reply.
+    asked: VecDeque<Command>,
+    /// The one that the next transfer will use.
+    current: Option<PinholeId>,
+    user: Vec<u8>,
+    binary: bool,
+}
+
+impl Data {
+    /// USER was passed on.
+    pub fn user(&mut self, name: &[u8]) {
+        self.user = cut(name);
+    }
+
+    /// TYPE was passed on. Whether the server takes it hardly matters for a record.
+    pub fn type_is(&mut self, argument: &[u8]) {
+        self.binary = matches!(argument.first(), Some(b'I' | b'i' | b'L' | b'l'));
+    }
+
+    /// A transfer command was passed on.
+    pub fn ask(&mut self, name: &str, path: &[u8]) {
+        self.asked.push_back(Command { name: name.to_owned(), path: cut(path), binary: self.binary });
+    }
+
+    /// A pinhole is in force.
+    pub fn granted(&mut self, id: PinholeId, announcement: Announcement, now: Millis) {
+        self.connections.push(Connection {
+            id,
+            announcement,
+            granted: now,
+            dialler: None,
+            over: None,
+            transfer: None,
+            ended: None,
+            measured: (now, None),
+            closed: false,
+        });
+    }
+
+    /// The next transfer uses this pinhole.
+    pub fn use_next(&mut self, id: PinholeId) {
+        self.current = Some(id);
+    }
+
+    /// A pinhole was closed. If nothing came through it, nothing is left to tell; [`Data::report`] finds that out.
+    pub fn closed(&mut self, id: PinholeId) {
+        for connection in self.connections.iter_mut().filter(|c| c.id == id) {
+            connection.closed = true;
+        }
+    }
+
+    /// The server said 1yz to the oldest transfer command.
+    pub fn started(&mut self, now: Millis) {
+        let Some(command) = self.asked.front() else { return };
+        let current = self.current;
+        if let Some(connection) = self.connections.iter_mut().find(|c| Some(c.id) == current && c.transfer.is_none()) {
+            connection.transfer = Some((command.clone(), now));
+            connection.measured.0 = now;
+        }
+    }
+
+    /// The server said something final to the oldest transfer command.
+    pub fn answered(&mut self, code: Code, now: Millis) {
+        self.asked.pop_front();
+        let outcome = if code.is_positive() { Outcome::Complete } else { Outcome::Failed };
+        if let Some(connection) = self.connections.iter_mut().find(|c| c.transfer.is_some() && c.ended.is_none()) {
+            connection.ended = Some((outcome, Some(code), now));
+        }
+    }
+
+    /// The firewall tells. Says whether that pinhole is used up now.
+    pub fn event(&mut self, id: PinholeId, event: DataEvent, now: Millis, effects: &mut Effects) -> bool {
+        let Some(connection) = self.connections.iter_mut().find(|c| c.id == id) else { return false };
+        match event {
+            DataEvent::Used { dialler } => {
+                connection.dialler = Some(dialler);
+                connection.measured.0 = now;
+                let waited = now.0.saturating_sub(connection.granted.0);
+                effects.push(Effect::Note(Note::PinholeUsed(connection.announcement, waited)));
+                true
+            }
+            DataEvent::Over(traffic) => {
+                connection.over = Some((now, traffic));
+                false
+            }
+        }
+    }
+
+    /// Whether a connection has come through that pinhole.
+    pub fn is_used(&self, id: PinholeId) -> bool {
+        self.connections.iter().any(|c| c.id == id && c.dialler.is_some())
+    }
+
+    /// Whether bytes may be moving.
+    pub fn is_live(&self) -> bool {
+        self.connections.iter().any(Connection::is_live)
+    }
+
+    /// When to look again: at a data connection that may be idle, or for the end of one whose transfer has ended.
+    pub fn deadline(&self, idle_timeout: u64) -> Option<Millis> {
+        let due = |c: &Connection| match c.ended {
+            Some((.., at)) => Some(Millis(at.0.saturating_add(LAST_PACKETS))),
+            None if c.is_live() => Some(Millis(c.measured.0.0.saturating_add(idle_timeout))),
+            None => None,
+        };
+        self.connections.iter().filter_map(due).min()
+    }
+
+    /// The deadline has passed.
+    pub fn tick(&mut self, idle_timeout: u64, now: Millis, effects: &mut Effects) {
+        for connection in self.connections.iter_mut().filter(|c| c.over.is_none()) {
+            match connection.ended {
+                Some((.., at)) if at.0.saturating_add(LAST_PACKETS) <= now.0 => connection.over = Some((at, None)),
+                None if connection.is_live() && connection.measured.0.0.saturating_add(idle_timeout) <= now.0 => {
+                    connection.measured.0 = now;
+                    effects.push(Effect::Measure(connection.id));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What has been carried by now. If that is what it was at the last look, the connection is idle and ends.
+    pub fn measured(&mut self, id: PinholeId, total: u64, now: Millis, effects: &mut Effects) {
+        let Some(connection) = self.connections.iter_mut().find(|c| c.id == id && c.is_live()) else { return };
+        if connection.measured.1 == Some(total) && connection.ended.is_none() {
+            connection.ended = Some((Outcome::Idle, None, now));
+            effects.push(Effect::Reset(id));
+        }
+        connection.measured = (now, Some(total));
+    }
+
+    /// The control connection is closing: what has not been answered never will be (RFC 959 §3.2). A transfer that the server
+    /// has called complete may still have its last packets under way, and is left alone.
+    pub fn control_closed(&mut self, reset: bool, now: Millis, effects: &mut Effects) {
+        for connection in self.connections.iter_mut().filter(|c| c.ended.is_none()) {
+            connection.ended = Some((Outcome::ControlClosed, None, now));
+            if reset && connection.is_live() {
+                effects.push(Effect::Reset(connection.id));
+            }
+        }
+    }
+
+    /// Records of the transfers of which nothing more is to come. `tracked`: the firewall tells when they are over. `all`: the
+    /// session ends, and nothing more will come of any.
+    pub fn report(&mut self, tracked: bool, all: bool, now: Millis, effects: &mut Effects) {
+        let user = &self.user;
+        if self.connections.is_empty() {
+            return;
+        }
+        self.connections.retain_mut(|connection| {
+            let told = connection.ended.is_some() && (connection.over.is_some() || !tracked);
+            let unclaimed = connection.closed && connection.transfer.is_none() && !connection.is_live();
+            if !told && !unclaimed && !all {
+                return true;
+            }
+            effects.push(Effect::Unwatch(connection.id));
+            if let Some((command, started)) = connection.transfer.take() {
+                let (outcome, reply, said) = connection.ended.unwrap_or((Outcome::ControlClosed, None, now));
+                let (over, traffic) = connection.over.unwrap_or((said, None));
+                effects.push(Effect::Transferred(Box::new(Transfer {
+                    direction: Direction::of(&command.name),
+                    command: command.name,
+                    path: command.path,
+                    binary: command.binary,
+                    user: user.clone(),
+                    announcement: connection.announcement,
+                    dialler: connection.dialler,
+                    traffic,
+                    duration: said.max(over).0.saturating_sub(started.0),
+                    outcome,
+                    reply: reply.map(|code| code.0),
+                })));
+            }
+            false
+        });
+        self.tidy();
+    }
+
+    fn tidy(&mut self) {
+        if self.connections.is_empty() {
+            self.connections = Vec::new();
+        }
+        if self.asked.is_empty() {
+            self.asked = VecDeque::new();
+        }
+    }
+}
+
+fn cut(bytes: &[u8]) -> Vec<u8> {
+    bytes.get(..REMEMBERED).unwrap_or(bytes).to_vec()
+}

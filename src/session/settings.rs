@@ -1,0 +1,45 @@
+//! What a session is given at its start: its addresses, and what the administrator set.
+//!
+//! Lives here: plain data. Not here: the configuration file (`config`), from which `daemon` makes these.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+/// The four addresses of a session. All are of one family, none is an IPv4-mapped IPv6 address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ends {
+    /// `C`: peer of the client-side control connection.
+    pub client: SocketAddr,
+    /// `O`: the address the client believes it talks to.
+    pub original: SocketAddr,
+    /// `P`: what the server believes the client is.
+    pub source: SocketAddr,
+    /// `S`: peer of the server-side control connection.
+    pub server: SocketAddr,
+    /// What to tell the client instead of `O`'s address, if the gateway is known under another one.
+    pub announced: Option<IpAddr>,
+    /// Where the packets that the client then sends arrive, if not at `O`'s address.
+    pub entrance: Option<IpAddr>,
+}
+
+/// What the administrator set for the sessions of a listener. Times are in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Longest line without its line end, in bytes, either way.
+    pub line_length: usize,
+    /// Most commands awaiting an answer; beyond it the client is not read.
+    pub pipeline: usize,
+    /// How long a pinhole waits for its connection.
+    pub pinhole_timeout: u64,
+    /// From the start to the server's 230.
+    pub login_timeout: u64,
+    /// Without a line from either side, and without a transfer.
+    pub idle_timeout: u64,
+    /// Without a byte on a data connection.
+    pub data_idle_timeout: u64,
+    /// The firewall tells what becomes of data connections ([`Event::Data`]).
+    pub tracked: bool,
+    /// Live data connections end with the control connection (RFC 959 §3.2) rather than by themselves.
+    pub reset_on_close: bool,
+}
