@@ -85,10 +85,40 @@ fn every_ruleset_has_its_configuration_and_ftpgate_accepts_it() {
     let stems =
         |extension| -> Vec<PathBuf> { examples(extension).iter().map(|file| file.with_extension("")).collect() };
     assert_eq!(stems("nft"), stems("yaml"));
-    let host = Host::new("check");
     for file in examples("yaml") {
+        let host = Host::new("check");
+        host.run(&["nft", "-f", &file.with_extension("nft").to_string_lossy()]).expect_ok();
         host.run(&[&binary(), "check", "-c", &file.to_string_lossy()]).expect_ok();
     }
+}
+
+/// sets.nft has the very sets, maps and rules that `ftpgate rules` prints for sets.yaml, as the kernel understands both.
+#[test]
+fn sets_nft_keeps_step_with_what_ftpgate_rules_prints() {
+    let own_part = |ruleset: &str| -> Vec<String> {
+        let words = ["pinhole", "dnat4", "dnat6", "snat4", "snat6"];
+        let (mut lines, mut inside) = (Vec::new(), false);
+        for line in ruleset.lines().map(str::trim) {
+            let begins = line.ends_with('{') && ["set ", "map ", "chain "].iter().any(|kind| line.starts_with(kind));
+            if begins {
+                inside = words.iter().any(|word| line.contains(word));
+            }
+            if inside && line != "}" && !line.is_empty() {
+                lines.push(line.to_owned());
+            }
+        }
+        lines.sort();
+        lines
+    };
+    let (ours, printed) = (Host::new("ours"), Host::new("printed"));
+    ours.nft_file("nftables-examples/sets.nft");
+    let config = project("nftables-examples/sets.yaml");
+    let text = ours.run(&[&binary(), "rules", "-c", &config.to_string_lossy()]).expect_ok();
+    printed.nft(&text);
+    let (ours, printed) = (own_part(&ours.ruleset()), own_part(&printed.ruleset()));
+    assert_eq!(ours, printed);
+    // Six sets of four lines, three chains of four.
+    assert_eq!(ours.len(), 6 * 4 + 3 * 4, "{ours:#?}");
 }
 
 #[test]

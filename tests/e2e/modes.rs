@@ -2,15 +2,16 @@
 //!
 //! Each loads its example ruleset and configuration as they are, and runs every combination that exists there.
 
-use crate::lab::Family;
-use crate::lab::client::combinations;
 use crate::lab::client::everything::everything;
+use crate::lab::client::{Client, combinations};
 use crate::lab::control::Control;
 use crate::lab::fake_server::{FakeServer, let_in};
 use crate::lab::files::{MIB, noise};
+use crate::lab::ftpgate::binary;
 use crate::lab::scene::{Scene, start_all};
 use crate::lab::server::{LARGE, Server, ServerKind};
 use crate::lab::topology::{Lab, Topology};
+use crate::lab::{Family, project};
 
 fn all_combinations(scene: &Scene, families: &[Family], expected: usize) {
     let mut done = 0;
@@ -99,7 +100,7 @@ fn both_nft_serves_clients_and_a_server_behind_one_gateway() {
     assert_eq!(done, 23);
     let metrics = scene.metrics();
     for listener in ["outbound", "inbound"] {
-        assert!(metrics.sum("ftpgate_sessions_total", &[("listener", listener)]) > 23.0, "{listener}");
+        assert_eq!(metrics.sum("ftpgate_sessions_total", &[("listener", listener)]), 23.0, "{listener}");
     }
 }
 
@@ -114,4 +115,46 @@ fn a_source_address_can_be_chosen() {
         start_all(&lab, |config| config.replacing("capture: redirect", "capture: redirect\n    source: 198.51.100.99"));
     let mut control = Control::login(&lab.client, lab.ftp(Family::V4), server.user());
     assert!(control.download(&lab.client, Family::V4, &format!("RETR {LARGE}")) == noise(1, MIB));
+}
+
+/// What `ftpgate rules` prints for a configuration is a ruleset that works, once the interfaces are named in it.
+fn printed_rules(topology: Topology, inside: &str, outside: &str) {
+    let lab = Lab::new(topology);
+    let gateway = &lab.gateways[0];
+    let config = project(&format!("nftables-examples/{}.yaml", gateway.example));
+    let text = gateway.host.run(&[&binary(), "rules", "-c", &config.to_string_lossy()]).expect_ok();
+    let named =
+        text.replace("= \"eth1\"", &format!("= \"{inside}\"")).replace("= \"eth0\"", &format!("= \"{outside}\""));
+    assert!(named != text && named.contains(outside), "the interfaces are named otherwise:\n{text}");
+    gateway.host.run(&["nft", "flush", "ruleset"]).expect_ok();
+    gateway.host.nft(&named);
+    let server = Server::start(ServerKind::Vsftpd, &lab.server);
+    let _ftpgates = start_all(&lab, |config| config);
+    let mut done = 0;
+    for combination in combinations().into_iter().filter(|combination| combination.client == Client::Ftplib) {
+        everything(combination, &lab.client, lab.dialled(combination.family), &server)
+            .unwrap_or_else(|error| panic!("{topology:?} {combination:?}: {error}\nwith:\n{named}"));
+        done += 1;
+    }
+    assert_eq!(done, 6);
+}
+
+#[test]
+fn the_printed_rules_work_in_forward_mode() {
+    printed_rules(Topology::Forward, "lan0", "wan0");
+}
+
+#[test]
+fn the_printed_rules_work_in_reverse_mode() {
+    printed_rules(Topology::Reverse, "dmz0", "wan0");
+}
+
+#[test]
+fn the_printed_rules_work_with_tproxy() {
+    printed_rules(Topology::Tproxy, "lan0", "wan0");
+}
+
+#[test]
+fn the_printed_rules_work_with_the_administrators_sets() {
+    printed_rules(Topology::Sets, "lan0", "wan0");
 }

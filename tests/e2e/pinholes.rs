@@ -156,10 +156,10 @@ fn after_kill_9_nothing_of_ftpgate_is_left_and_it_can_start_again() {
         sessions.iter_mut().zip(Family::ALL).map(|(control, family)| control.passive(family)).collect();
     scene.ftpgate().signal(Signal::SIGKILL);
     scene.ftpgate().daemon.wait_for_exit(Duration::from_secs(5));
-    wait_for("the kernel to remove the table", Duration::from_secs(2), || {
-        (!scene.gateway().ruleset().contains("ftpgate {")).then_some(())
+    let left = wait_for("the kernel to remove the table", Duration::from_secs(2), || {
+        let left = scene.gateway().ruleset();
+        (!left.contains("table inet ftpgate")).then_some(left)
     });
-    let left = scene.gateway().ruleset();
     assert!(!left.contains("pinhole4") && !left.contains("pinhole6") && !left.contains(" . "), "{left}");
     for entrance in entrances {
         must_not_connect(scene.client().connect(entrance, REFUSED_AFTER), "a connection after kill -9");
