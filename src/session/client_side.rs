@@ -145,10 +145,9 @@ impl Session {
     /// Our own answers whose turn has come. While a 227 waits for its pinhole, none has: it is older than they are.
     pub(super) fn answer_local(&mut self, effects: &mut Effects) {
         while self.held_reply.is_none()
-            && let Some(Kind::Local(reply)) = self.pending.front()
+            && let Some(reply) = self.pending.pop_local()
         {
-            self.pending.pop();
-            effects.send(Side::Client, &[reply.line()]);
+            self.say(reply, effects);
         }
     }
 
