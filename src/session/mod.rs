@@ -278,7 +278,7 @@ impl Session {
 
     fn client_bytes(&mut self, bytes: &[u8], now: Millis, effects: &mut Effects) {
         let (bytes, telnet) = self.telnet.filter(bytes);
-        effects.send(Side::Client, &[&telnet.answers]);
+        self.tell(&telnet.answers, effects);
         for _ in 0..telnet.options {
             effects.push(Effect::Note(Note::Refused(Refusal::TelnetOption, None)));
         }
@@ -413,8 +413,15 @@ impl Session {
         }
     }
 
-    fn say(&mut self, reply: Local, effects: &mut Effects) {
-        effects.send(Side::Client, &[reply.line()]);
+    fn say(&self, reply: Local, effects: &mut Effects) {
+        self.tell(reply.line(), effects);
+    }
+
+    /// Words of our own to the client, who does not hear any more once the server's end was passed on.
+    fn tell(&self, bytes: &[u8], effects: &mut Effects) {
+        if !self.shut.server {
+            effects.send(Side::Client, &[bytes]);
+        }
     }
 
     fn note_refusal(&mut self, why: Refusal, address: Option<SocketAddr>, effects: &mut Effects) {

@@ -11,6 +11,10 @@ use super::{Settings, Sides};
 /// bounds what a vanished peer can hold.
 pub const HALF_CLOSED: u64 = 30_000;
 
+/// How long a transfer may take without a word on the control connection: a week. The data connection's own limits are the
+/// firewall's; this is only so that no session lasts for ever, whatever its peers leave open.
+pub const TRANSFER: u64 = 7 * 24 * 3_600_000;
+
 /// What ran out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timer {
@@ -81,7 +85,7 @@ impl Timers {
         [
             self.login.map(|at| (at, Timer::Login)),
             self.pinhole.filter(|_| quiet).map(|at| (at, Timer::Pinhole)),
-            quiet.then(|| (after(settings.idle_timeout), Timer::Idle)),
+            Some((after(if quiet { settings.idle_timeout } else { TRANSFER }), Timer::Idle)),
             half_closed.map(|span| (after(span), Timer::HalfClosed)),
         ]
     }

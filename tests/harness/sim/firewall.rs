@@ -91,7 +91,12 @@ impl Firewall {
     }
 
     /// Whether a pinhole is open that this announcement names. A 229 names a port only.
-    pub fn has(&self, announcement: Announcement, named: SocketAddr, address: impl Fn(&Request) -> std::net::IpAddr) -> bool {
+    pub fn has(
+        &self,
+        announcement: Announcement,
+        named: SocketAddr,
+        address: impl Fn(&Request) -> std::net::IpAddr,
+    ) -> bool {
         self.open.values().any(|(request, port)| {
             request.announcement == announcement && SocketAddr::new(address(request), *port) == named
         })

@@ -45,7 +45,10 @@ impl Replies {
         let text = String::from_utf8_lossy(line);
         let text = text.strip_suffix('\n').unwrap_or(&text);
         let text = text.strip_suffix('\r').unwrap_or(text);
-        let code = text.get(..3).filter(|code| code.bytes().all(|byte| byte.is_ascii_digit())).map(|code| code.parse().unwrap());
+        let code = text
+            .get(..3)
+            .filter(|code| code.bytes().all(|byte| byte.is_ascii_digit()))
+            .map(|code| code.parse().unwrap());
         let ends = matches!(text.as_bytes().get(3), None | Some(b' '));
         match (self.inside, code) {
             (Some(inside), Some(code)) if code == inside && ends => {
@@ -71,7 +74,8 @@ pub fn looks_passive(line: &[u8]) -> bool {
 
 /// The first six numbers joined by commas, as any client finds them.
 pub fn six_numbers(line: &[u8]) -> Option<SocketAddr> {
-    let text: String = line.iter().map(|&byte| if byte.is_ascii_digit() || byte == b',' { char::from(byte) } else { ' ' }).collect();
+    let text: String =
+        line.iter().map(|&byte| if byte.is_ascii_digit() || byte == b',' { char::from(byte) } else { ' ' }).collect();
     text.split(' ').find_map(|word| {
         let numbers: Vec<u16> = word.split(',').filter_map(|number| number.parse().ok()).collect();
         let [a, b, c, d, high, low] = numbers[..] else { return None };
@@ -120,4 +124,12 @@ pub fn mark(line: &[u8]) -> Option<(u32, String)> {
     let inside = text.split_once('[')?.1.split_once(']')?.0;
     let (number, command) = inside.split_once(' ')?;
     Some((number.parse().ok()?, command.to_owned()))
+}
+
+/// Without Telnet commands before it.
+pub fn without_telnet(mut line: &[u8]) -> &[u8] {
+    while let [0xff, 0xfb..=0xfe, _, rest @ ..] | [0xff, 0xf0..=0xf9, rest @ ..] = line {
+        line = rest;
+    }
+    line
 }
