@@ -35,6 +35,10 @@ pub const PINHOLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a data connection may be silent; RFC 1123 §4.1.3.2 asks for no less than five minutes.
 pub const DATA_IDLE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
+/// How long transfers may go on once their control connection is gone, with `on_control_close: drain`: as long as a control
+/// connection may be silent at least.
+pub const DATA_DRAIN_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
 /// Sessions in all: two descriptors each, so this fits the usual hard limit of 20,000 and more.
 pub const SESSIONS: u32 = 10_000;
 

@@ -120,6 +120,16 @@ words! {
 }
 
 words! {
+    /// What to do about `net.netfilter.nf_conntrack_acct`, without which transfers are recorded without their bytes.
+    Accounting {
+        /// Nothing; say so if it is off.
+        Leave = "leave",
+        /// Switch it on at the start. It stays on.
+        Enable = "enable",
+    }
+}
+
+words! {
     /// How much is logged.
     Level {
         /// What needs the administrator now.
@@ -272,6 +282,10 @@ pub struct Data {
     pub idle_timeout: Duration,
     /// What happens to live ones when the control session ends.
     pub on_control_close: OnControlClose,
+    /// [`OnControlClose::Drain`]: how long they may take.
+    pub drain_timeout: Duration,
+    /// Whether the kernel is told to count what connections carry.
+    pub accounting: Accounting,
 }
 
 /// Bounds on what clients can use up. None is zero.
@@ -316,6 +330,8 @@ pub struct Log {
     pub level: Level,
     /// How.
     pub format: LogFormat,
+    /// The transfer log, xferlog(5), if there is to be one.
+    pub transfers: Option<PathBuf>,
 }
 
 /// The control socket.

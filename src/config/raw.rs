@@ -112,6 +112,10 @@ pub(super) struct RawData {
     pub(super) idle_timeout: Option<Scalar>,
     /// reset | drain | keep.
     pub(super) on_control_close: Option<Scalar>,
+    /// `on_control_close: drain`: how long they may take.
+    pub(super) drain_timeout: Option<Scalar>,
+    /// leave | enable.
+    pub(super) accounting: Option<Scalar>,
 }
 
 /// `limits`.
@@ -161,7 +165,7 @@ pub(super) struct RawLog {
     pub(super) level: Option<Scalar>,
     /// text | json.
     pub(super) format: Option<Scalar>,
-    /// An xferlog file; not in this version.
+    /// An xferlog file; `null` is none.
     pub(super) transfers: Option<Scalar>,
 }
 

@@ -31,6 +31,8 @@ impl From<&Config> for Raw {
                 pinhole_timeout: scalar(format_duration(data.pinhole_timeout)),
                 idle_timeout: scalar(format_duration(data.idle_timeout)),
                 on_control_close: scalar(data.on_control_close.as_str()),
+                drain_timeout: scalar(format_duration(data.drain_timeout)),
+                accounting: scalar(data.accounting.as_str()),
             }),
             limits: Some(RawLimits {
                 sessions: scalar(limits.sessions),
@@ -48,7 +50,7 @@ impl From<&Config> for Raw {
             log: Some(RawLog {
                 level: scalar(log.level.as_str()),
                 format: scalar(log.format.as_str()),
-                transfers: None,
+                transfers: log.transfers.as_ref().and_then(|path| scalar(path.display())),
             }),
             control: Some(RawControl { socket: Some(control.socket.as_ref().and_then(|path| scalar(path.display()))) }),
             user: Some(user.as_ref().and_then(scalar)),

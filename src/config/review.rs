@@ -9,7 +9,7 @@ use serde_yaml::Value;
 
 use super::raw::Raw;
 use super::values::format_duration;
-use super::{Backend, Config, Mode, OnControlClose, defaults};
+use super::{Backend, Config, Mode, defaults};
 
 /// RFC 1123 §4.1.3.2: an idle timeout of at least five minutes.
 const LEAST_IDLE: Duration = Duration::from_secs(5 * 60);
@@ -29,12 +29,6 @@ impl Config {
 
     fn without_effect(&self, list: &mut Vec<String>) {
         let mut none = |key: &str, why: &str| list.push(format!("{key} has no effect in this version: {why}"));
-        if self.data.idle_timeout != defaults::DATA_IDLE_TIMEOUT {
-            none("data.idle_timeout", "data connections are not followed once they are established");
-        }
-        if self.data.on_control_close != OnControlClose::Reset {
-            none("data.on_control_close", "data connections are not followed once they are established");
-        }
         if self.control.socket.as_ref().is_some_and(|path| path != std::path::Path::new(defaults::CONTROL_SOCKET)) {
             none("control.socket", "there is no control socket yet");
         }

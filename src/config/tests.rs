@@ -338,7 +338,7 @@ fn numbers_times_and_names_are_checked() {
     );
     refused(&with("metrics: { listen: 9821 }"), "metrics.listen", Some((2, 20)), "not an address", "");
     refused(&with("log: { level: loud }"), "log.level", Some((2, 15)), "loud", "error, warn, info, debug, trace");
-    refused(&with("log: { transfers: /var/log/x }"), "log.transfers", Some((2, 19)), "transfer log yet", "null");
+    refused(&with("log: { transfers: xferlog }"), "log.transfers", Some((2, 19)), "absolute", "null");
     refused(&with("control: { socket: run/x }"), "control.socket", Some((2, 20)), "absolute", "null");
     refused(&with("user: \"a b\""), "user", Some((2, 7)), "user", "null");
     refused(&with("user: \"\""), "user", Some((2, 7)), "user", "null");

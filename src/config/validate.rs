@@ -14,7 +14,7 @@ use super::raw::{
     Raw, RawControl, RawData, RawFirewall, RawLimits, RawLog, RawMetrics, RawNftables, RawPf, RawTimeouts, Scalar,
 };
 use super::values::{Fault, PortRange, parse_duration, parse_ports};
-use super::{
+use super::{Accounting, 
     Backend, Config, Control, Data, Firewall, Level, Limits, Log, LogFormat, Metrics, Nftables, OnControlClose,
     Ownership, Pf, Policy, Timeouts, Word, defaults,
 };
@@ -247,6 +247,8 @@ fn data(raw: RawData) -> Keyed<Data> {
         pinhole_timeout: duration("data.pinhole_timeout", raw.pinhole_timeout.as_ref(), defaults::PINHOLE_TIMEOUT)?,
         idle_timeout: duration("data.idle_timeout", raw.idle_timeout.as_ref(), defaults::DATA_IDLE_TIMEOUT)?,
         on_control_close: word("data.on_control_close", raw.on_control_close.as_ref(), OnControlClose::Reset, &[])?,
+        drain_timeout: duration("data.drain_timeout", raw.drain_timeout.as_ref(), defaults::DATA_DRAIN_TIMEOUT)?,
+        accounting: word("data.accounting", raw.accounting.as_ref(), Accounting::Leave, &[])?,
     })
 }
 
@@ -280,12 +282,8 @@ fn metrics(raw: Option<RawMetrics>) -> Keyed<Option<Metrics>> {
 }
 
 fn log(raw: RawLog) -> Keyed<Log> {
-    if raw.transfers.is_some() {
-        let instead =
-            "remove the key, or write `transfers: null`; transfers are counted by your FTP server's own log until then";
-        return keyed("log.transfers", Err(later("a transfer log", instead)));
-    }
     Ok(Log {
+        transfers: raw.transfers.map(|value| absolute("log.transfers", &value)).transpose()?,
         level: word("log.level", raw.level.as_ref(), Level::Info, &[])?,
         format: word("log.format", raw.format.as_ref(), LogFormat::Text, &[])?,
     })
@@ -293,13 +291,14 @@ fn log(raw: RawLog) -> Keyed<Log> {
 
 fn control(raw: RawControl) -> Keyed<Control> {
     let socket = raw.socket.unwrap_or_else(|| Some(Scalar(defaults::CONTROL_SOCKET.to_owned())));
-    let socket = socket.map(|value| PathBuf::from(value.0));
-    if let Some(path) = &socket
-        && !path.is_absolute()
-    {
-        let fault =
-            Fault::new(format!("{path:?} is not an absolute path"), "write a path from the root, or null for none");
-        return Err(("control.socket".to_owned(), fault));
+    Ok(Control { socket: socket.map(|value| absolute("control.socket", &value)).transpose()? })
+}
+
+fn absolute(key: &str, value: &Scalar) -> Keyed<PathBuf> {
+    let path = PathBuf::from(&value.0);
+    if path.is_absolute() {
+        return Ok(path);
     }
-    Ok(Control { socket })
+    let fault = Fault::new(format!("{path:?} is not an absolute path"), "write a path from the root, or null for none");
+    Err((key.to_owned(), fault))
 }

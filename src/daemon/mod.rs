@@ -1,8 +1,9 @@
 //! Daemon: start and stop order.
 //!
 //! Lives here: the process from a validated configuration to its end, as two lists of steps. Below it: `settings` (from the
-//! configuration to what each layer takes), `signals`. Not here: the command line (`cli`), anything about sessions (`proxy`).
+//! configuration to what each layer takes), `accounting` (whether the kernel counts), `signals`. Not here: the command line (`cli`), anything about sessions (`proxy`).
 
+mod accounting;
 mod settings;
 mod signals;
 
@@ -17,10 +18,11 @@ use crate::config::{self, Config};
 use crate::firewall::nftables::Nftables;
 use crate::firewall::worker::Firewall;
 use crate::observe::http;
+use crate::observe::xferlog::Xferlog;
 use crate::observe::metrics::Metrics;
 use crate::observe::{Ready, logging};
 use crate::protocol::command;
-use crate::proxy::{GoingDown, Shared, listener};
+use crate::proxy::{GoingDown, Parts, Shared, listener};
 use crate::sys;
 use signals::Signal;
 
@@ -43,14 +45,26 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     let metrics_listener = config.metrics.as_ref().map(|metrics| bind_metrics(metrics.listen)).transpose()?;
     let names: Vec<&str> = config.listeners.iter().map(|listener| listener.name.as_str()).collect();
     let metrics = Metrics::new(&names, &command::names());
+    let transfers = config.log.transfers.as_deref().map(open_transfer_log).transpose()?;
     let firewall = Firewall::start(settings::backend(&config)?, settings::worker(&config)?)?;
+    let tracker = settings::tracker(&config)?;
+    if tracker.is_some() {
+        accounting::prepare(config.data.accounting);
+    }
 
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
-    let served = runtime.block_on(serve(config, file, listeners, metrics_listener, metrics, &firewall, &logging));
+    let live = settings::live(&config, tracker.is_some());
+    let (tell, told) = watch::channel(GoingDown::No);
+    let listening = config.listeners.iter().flat_map(|l| l.listen.iter().map(SocketAddr::port)).collect();
+    let shared = Arc::new(Shared::new(Parts { firewall, tracker, metrics, transfers, live, listening, going_down: told }));
+    let served = runtime.block_on(serve(config, file, listeners, metrics_listener, &shared, &tell, &logging));
     // Sessions that were told to end now may still be in the middle of something.
     runtime.shutdown_background();
-    firewall.stop()?;
+    if let Some(tracker) = &shared.tracker {
+        tracker.stop();
+    }
+    shared.firewall.stop()?;
     served
 }
 
@@ -71,30 +85,26 @@ async fn serve(
     file: Option<PathBuf>,
     listeners: Vec<(TcpListener, usize)>,
     metrics_listener: Option<TcpListener>,
-    metrics: Metrics,
-    firewall: &Firewall,
+    shared: &Arc<Shared>,
+    tell: &watch::Sender<GoingDown>,
     logging: &logging::Handle,
 ) -> anyhow::Result<()> {
-    let (tell, told) = watch::channel(GoingDown::No);
     let (alive, mut all_ended) = mpsc::channel(1);
-    let listening = config.listeners.iter().flat_map(|l| l.listen.iter().map(SocketAddr::port)).collect();
-    let shared = Shared::new(firewall.clone(), metrics.clone(), settings::live(&config), listening, told.clone());
-    let shared = Arc::new(shared);
     let per_listener: Vec<_> = config.listeners.iter().map(|l| Arc::new(settings::listener(l))).collect();
     for (socket, at) in listeners {
         let socket = tokio::net::TcpListener::from_std(socket)?;
         let Some(settings) = per_listener.get(at) else { continue };
-        tokio::spawn(listener::serve(socket, settings.clone(), shared.clone(), told.clone(), alive.clone()));
+        tokio::spawn(listener::serve(socket, settings.clone(), shared.clone(), tell.subscribe(), alive.clone()));
     }
     drop(alive);
     let ready = Ready::new();
     if let Some(socket) = metrics_listener {
-        tokio::spawn(http::serve(socket, metrics, ready.clone()));
+        tokio::spawn(http::serve(socket, shared.metrics.clone(), ready.clone()));
     }
     let mut signals = signals::Signals::new().context("cannot listen for signals")?;
 
     ready.set(true);
-    tracing::info!(backend = firewall.backend_name(), version = env!("CARGO_PKG_VERSION"), "ready");
+    tracing::info!(backend = shared.firewall.backend_name(), version = env!("CARGO_PKG_VERSION"), "ready");
     // Without systemd there is nobody to notify, and that is fine.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
@@ -105,7 +115,7 @@ async fn serve(
             _ = all_ended.recv() => break,
         };
         match signal {
-            Signal::Reload => reload(&mut running, file.as_deref(), &shared, logging),
+            Signal::Reload => reload(&mut running, file.as_deref(), shared, logging),
             Signal::Stop if *tell.borrow() == GoingDown::No => {
                 ready.set(false);
                 let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
@@ -142,7 +152,10 @@ fn reload(running: &mut Config, file: Option<&Path>, shared: &Shared, logging: &
     for key in &changes.needs_restart {
         tracing::warn!(key, "changed, but takes effect only after a restart");
     }
-    shared.reload(settings::live(&new));
+    shared.reload(settings::live(&new, shared.tracker.is_some()));
+    if let Some(Err(error)) = shared.transfers.as_ref().map(Xferlog::reopen) {
+        tracing::error!(%error, "cannot open the transfer log (log.transfers) again; the old file stays in use");
+    }
     logging.set_level(settings::level(&new));
     tracing::info!(changed = changes.live.join(", "), "configuration reloaded; it holds for new sessions");
     // What needs a restart is still as it was, and is told again at the next reload.
@@ -176,6 +189,12 @@ fn cannot_listen(name: &str, address: SocketAddr, error: std::io::Error) -> anyh
         _ => "see the cause",
     };
     anyhow::Error::new(error).context(format!("listener {name} cannot listen on {address}: {advice}"))
+}
+
+fn open_transfer_log(path: &Path) -> anyhow::Result<Xferlog> {
+    Xferlog::open(path).with_context(|| {
+        format!("cannot open the transfer log {} (log.transfers): its directory must be there and writable", path.display())
+    })
 }
 
 fn bind_metrics(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
 use crate::config::{self, Config};
+use crate::firewall::conntrack::Tracker;
 use crate::firewall::{self, Backend, dry_run, nftables, worker};
 use crate::observe::logging::Format;
 use crate::proxy;
@@ -40,6 +41,18 @@ pub(super) fn nftables(config: &Config) -> nftables::Settings {
     }
 }
 
+/// Who follows data connections: nobody where pinholes are not opened.
+///
+/// # Errors
+/// The kernel does not let us.
+pub(super) fn tracker(config: &Config) -> Result<Option<Tracker>, firewall::Error> {
+    let nft = &config.firewall.nftables;
+    match config.firewall.backend {
+        config::Backend::DryRun => Ok(None),
+        config::Backend::Nftables => Tracker::start(nft.mark, nft.mask).map(Some),
+    }
+}
+
 /// The thread that owns it.
 pub(super) fn worker(config: &Config) -> anyhow::Result<worker::Settings> {
     let ports = config.data.ports;
@@ -48,8 +61,8 @@ pub(super) fn worker(config: &Config) -> anyhow::Result<worker::Settings> {
     Ok(worker::Settings { ports: ports.low..=ports.high, cooldown: COOLDOWN, seed: u64::from_ne_bytes(seed) })
 }
 
-/// What a reload can change.
-pub(super) fn live(config: &Config) -> proxy::Live {
+/// What a reload can change. `tracked`: data connections are followed.
+pub(super) fn live(config: &Config, tracked: bool) -> proxy::Live {
     proxy::Live {
         session: session::Settings {
             line_length: config.limits.line_length as usize,
@@ -57,7 +70,11 @@ pub(super) fn live(config: &Config) -> proxy::Live {
             pinhole_timeout: millis(config.data.pinhole_timeout),
             login_timeout: millis(config.timeouts.login),
             idle_timeout: millis(config.timeouts.idle),
+            data_idle_timeout: millis(config.data.idle_timeout),
+            tracked,
+            reset_on_close: config.data.on_control_close == config::OnControlClose::Reset,
         },
+        drain: (config.data.on_control_close == config::OnControlClose::Drain).then_some(config.data.drain_timeout),
         connect_timeout: config.timeouts.connect,
         sessions: config.limits.sessions as usize,
         sessions_per_client: config.limits.sessions_per_client as usize,

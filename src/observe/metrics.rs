@@ -15,12 +15,15 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, 
 
 use crate::firewall::ErrorKind;
 use crate::pinhole::Announcement;
+use crate::session::data::{Direction, Outcome};
 use crate::session::effect::{EndReason, Refusal};
 
 /// The label value for what is in no table.
 pub const OTHER: &str = "other";
 
 const OPEN_SECONDS: &str = "ftpgate_pinhole_open_seconds";
+const WAIT_SECONDS: &str = "ftpgate_pinhole_wait_seconds";
+const TRANSFER_SECONDS: &str = "ftpgate_transfer_duration_seconds";
 const SESSION_SECONDS: &str = "ftpgate_session_duration_seconds";
 
 /// From a netlink call that found the kernel idle to one that waited for somebody's ruleset.
@@ -28,6 +31,12 @@ const OPEN_BUCKETS: [f64; 14] = [5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3,
 
 /// From a script's single transfer to a session that lives for days.
 const SESSION_BUCKETS: [f64; 10] = [0.1, 1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 43200.0, 86400.0];
+
+/// From a client on the same Ethernet to one that lost its first SYN twice.
+const WAIT_BUCKETS: [f64; 9] = [1e-3, 5e-3, 1e-2, 5e-2, 1e-1, 5e-1, 1.0, 5.0, 30.0];
+
+/// From a listing on the same Ethernet to a disk image over a slow line.
+const TRANSFER_BUCKETS: [f64; 9] = [1e-3, 1e-2, 1e-1, 1.0, 10.0, 60.0, 600.0, 3600.0, 14400.0];
 
 /// Samples of histograms are kept one by one until somebody drains them. A scrape does; without scrapes every so many samples
 /// do, so that memory stays bounded without a timer that would wake an idle daemon.
@@ -106,6 +115,12 @@ struct Inner {
     pinholes_expired: Series<Counter>,
     open_seconds: Histogram,
     firewall_errors: Series<Counter>,
+    pinholes_used: Series<Counter>,
+    wait_seconds: Histogram,
+    transfers: [Series<Counter>; 3],
+    transfer_bytes: Series<Counter>,
+    transfer_seconds: Histogram,
+    resets: Counter,
 }
 
 impl Metrics {
@@ -180,6 +195,33 @@ impl Metrics {
                 "kind",
                 &ErrorKind::ALL.map(ErrorKind::as_str),
             ),
+            pinholes_used: define.counters(
+                "ftpgate_pinholes_used_total",
+                "Pinholes through which a data connection came, by what announced them.",
+                "mode",
+                &modes,
+            ),
+            wait_seconds: define.histogram(WAIT_SECONDS, "Time from a pinhole being in force to its first packet."),
+            transfers: Direction::ALL.map(|direction| {
+                define.counters_with(
+                    "ftpgate_transfers_total",
+                    "Transfers ended, by outcome and direction.",
+                    "outcome",
+                    &Outcome::ALL.map(Outcome::as_str),
+                    Some(("direction", direction.as_str())),
+                )
+            }),
+            transfer_bytes: define.counters(
+                "ftpgate_transfer_bytes_total",
+                "Bytes of payload that transfers moved, as the kernel counts them, by direction.",
+                "direction",
+                &Direction::ALL.map(Direction::as_str),
+            ),
+            transfer_seconds: define.histogram(TRANSFER_SECONDS, "How long transfers took."),
+            resets: define.counter(
+                "ftpgate_data_connections_reset_total",
+                "Live data connections that were ended with their control session, or because nothing moved.",
+            ),
             undrained: AtomicU32::new(0),
             prometheus: define.0.handle(),
         }))
@@ -236,6 +278,27 @@ impl Metrics {
         self.0.pinholes_expired.count(announcement.as_str());
     }
 
+    /// A data connection came through a pinhole, so long after it was in force.
+    pub fn pinhole_used(&self, announcement: Announcement, waited: Duration) {
+        self.0.pinholes_used.count(announcement.as_str());
+        self.record(&self.0.wait_seconds, waited);
+    }
+
+    /// A transfer ended. `bytes`: `None` if they were not counted.
+    pub fn transferred(&self, direction: Direction, outcome: Outcome, bytes: Option<u64>, took: Duration) {
+        let series = Direction::ALL.iter().zip(&self.0.transfers).find(|(of, _)| **of == direction);
+        if let Some((_, series)) = series {
+            series.count(outcome.as_str());
+        }
+        self.0.transfer_bytes.with(direction.as_str(), |counter| counter.increment(bytes.unwrap_or(0)));
+        self.record(&self.0.transfer_seconds, took);
+    }
+
+    /// A live data connection is being ended.
+    pub fn reset(&self) {
+        self.0.resets.increment(1);
+    }
+
     /// The firewall backend failed; `kind` is a word of [`ErrorKind`].
     pub fn firewall_error(&self, kind: &'static str) {
         self.0.firewall_errors.count(kind);
@@ -268,6 +331,8 @@ fn with_buckets() -> PrometheusBuilder {
     PrometheusBuilder::new()
         .set_buckets_for_metric(name(OPEN_SECONDS), &OPEN_BUCKETS)
         .and_then(|builder| builder.set_buckets_for_metric(name(SESSION_SECONDS), &SESSION_BUCKETS))
+        .and_then(|builder| builder.set_buckets_for_metric(name(WAIT_SECONDS), &WAIT_BUCKETS))
+        .and_then(|builder| builder.set_buckets_for_metric(name(TRANSFER_SECONDS), &TRANSFER_BUCKETS))
         .unwrap_or_default()
 }
 

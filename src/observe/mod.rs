@@ -1,7 +1,7 @@
 //! Observe: logs and metrics, what the administrator sees of a running gateway.
 //!
 //! Lives here: [`Ready`], and below: `logging` (the sink of `tracing`), `limiter` and `printable` (what strangers may write
-//! into a log, and how often), `metrics` (every metric), `http` (who asks for them). Not here: what happened; `proxy` and
+//! into a log, and how often), `metrics` (every metric), `http` (who asks for them), `xferlog` (the transfer log). Not here: what happened; `proxy` and
 //! `daemon` tell.
 
 pub mod http;
@@ -9,6 +9,7 @@ pub mod limiter;
 pub mod logging;
 pub mod metrics;
 pub mod printable;
+pub mod xferlog;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

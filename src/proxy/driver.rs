@@ -22,11 +22,12 @@ use tokio::time::{Instant, timeout};
 use super::origin::{self, Way};
 use super::pipe::Pipe;
 use super::record::Record;
-use super::{GoingDown, ListenerSettings, Live, Shared, upstream};
+use super::{GoingDown, ListenerSettings, Live, Shared, drain, upstream};
 use crate::firewall;
+use crate::firewall::conntrack::{Flow, FlowEvent, Watch};
 use crate::firewall::worker::{Lease, Opening};
 use crate::observe::metrics::Rejection;
-use crate::pinhole::Announcement;
+use crate::pinhole::{Announcement, DataEvent, Traffic};
 use crate::session::effect::{Effect, Effects, EndReason, Event, Millis, PinholeId, Side};
 use crate::session::{Ends, Session};
 use crate::sys;
@@ -49,8 +50,8 @@ thread_local! {
 }
 
 /// Runs one session to its end.
-pub async fn run(client: TcpStream, peer: SocketAddr, listener: &ListenerSettings, shared: &Shared, live: Arc<Live>) {
-    let record = Record::start(shared.session_id(), peer, &listener.name, &shared.metrics);
+pub async fn run(client: TcpStream, peer: SocketAddr, listener: &ListenerSettings, shared: &Arc<Shared>, live: Arc<Live>) {
+    let record = Record::start(shared.session_id(), peer, &listener.name, shared);
     // What is over before the session begins lives on the heap until then, not in every session's task.
     let (way, server, source) = match Box::pin(begin(&client, peer, listener, shared, &live)).await {
         Ok(begun) => begun,
@@ -78,10 +79,13 @@ pub async fn run(client: TcpStream, peer: SocketAddr, listener: &ListenerSetting
         client: Pipe::new(client),
         server: Pipe::new(server),
         openings: Vec::new(),
+        watches: Vec::new(),
+        to_measure: Vec::new(),
         leases: Vec::new(),
         end: None,
         record,
         shared,
+        drain: live.drain,
     };
     driver.drive().await;
 }
@@ -104,17 +108,26 @@ async fn begin(
     Ok((way, server, source))
 }
 
+/// Who hears of the data connection of a pinhole, and that connection once there is one.
+pub(super) type Watched = (PinholeId, Watch, Option<Flow>);
+
 struct Driver<'a> {
     session: Session,
     client: Pipe,
     server: Pipe,
     /// Pinholes that were asked for; two at most, one held line each way.
     openings: Vec<(PinholeId, Announcement, Opening)>,
+    /// The data connections that come through them.
+    watches: Vec<Watched>,
+    /// Data connections whose traffic the session asked for.
+    to_measure: Vec<PinholeId>,
     /// Pinholes in force. Dropping a lease closes its pinhole, so no way out of here leaves one open.
     leases: Vec<(PinholeId, Lease)>,
     end: Option<EndReason>,
     record: Record<'a>,
-    shared: &'a Shared,
+    shared: &'a Arc<Shared>,
+    /// How long data connections may outlive the session, if somebody looks after them then.
+    drain: Option<Duration>,
 }
 
 impl Driver<'_> {
@@ -129,6 +142,7 @@ impl Driver<'_> {
                 scheduled = at;
                 timer.as_mut().reset(self.shared.instant(at));
             }
+            self.measure();
             let client = self.interest(Side::Client);
             let server = self.interest(Side::Server);
             tokio::select! {
@@ -136,6 +150,7 @@ impl Driver<'_> {
                 (id, announcement, opened) = next_opened(&mut self.openings), if !self.openings.is_empty() => {
                     self.opened(id, announcement, opened);
                 }
+                (id, event) = next_of_flows(&mut self.watches), if !self.watches.is_empty() => self.flow_event(id, event),
                 ready = readiness(self.client.stream(), client), if client.is_some() => self.io(Side::Client, ready),
                 ready = readiness(self.server.stream(), server), if server.is_some() => self.io(Side::Server, ready),
                 () = &mut timer => {
@@ -161,6 +176,9 @@ impl Driver<'_> {
         self.openings.clear();
         for (_, lease) in self.leases.drain(..) {
             self.record.pinhole_closed(lease.pinhole());
+        }
+        if let Some(limit) = self.drain {
+            drain::after(self.shared.clone(), std::mem::take(&mut self.watches), limit);
         }
         self.record.ended(reason);
         Box::pin(async { tokio::join!(close(&mut self.client), close(&mut self.server)) }).await;
@@ -241,7 +259,16 @@ impl Driver<'_> {
                     self.openings.push((id, request.announcement, opening));
                 }
                 Effect::Close(id) => self.close_pinhole(id),
+                Effect::Measure(id) => self.to_measure.push(id),
+                Effect::Unwatch(id) => {
+                    self.watches.retain(|(watched, ..)| *watched != id);
+                    if self.watches.is_empty() {
+                        self.watches = Vec::new();
+                    }
+                }
+                Effect::Reset(id) => self.reset(id),
                 Effect::Note(note) => self.record.note(note),
+                Effect::Transferred(transfer) => self.record.transferred(&transfer, self.session.ends()),
                 Effect::End(reason) => self.end = Some(reason),
             }
         }
@@ -251,6 +278,10 @@ impl Driver<'_> {
         match opened {
             Ok(lease) => {
                 self.record.pinhole_opened(lease.pinhole(), lease.took());
+                // Nobody has been told of the entrance yet, so nothing can come through it before it is watched.
+                if let Some(tracker) = &self.shared.tracker {
+                    self.watches.push((id, tracker.watch(lease.pinhole().key()), None));
+                }
                 let port = lease.pinhole().entrance.port();
                 self.leases.push((id, lease));
                 self.step(Event::Granted(id, port));
@@ -273,6 +304,48 @@ impl Driver<'_> {
         }
     }
 
+    /// Something happened to a data connection.
+    fn flow_event(&mut self, id: PinholeId, event: Option<FlowEvent>) {
+        let event = match event {
+            Some(FlowEvent::Used(flow)) => {
+                if let Some((.., known)) = self.watches.iter_mut().find(|(watched, ..)| *watched == id) {
+                    *known = Some(flow);
+                }
+                DataEvent::Used { dialler: flow.original.source }
+            }
+            Some(FlowEvent::Established) => return,
+            Some(FlowEvent::Closing(counters) | FlowEvent::Gone(counters)) => DataEvent::Over(counters.map(Traffic::from)),
+            None => {
+                self.watches.retain(|(watched, ..)| *watched != id);
+                return;
+            }
+        };
+        self.step(Event::Data(id, event));
+    }
+
+    fn flow(&self, id: PinholeId) -> Option<Flow> {
+        self.watches.iter().find(|(watched, ..)| *watched == id).and_then(|(.., flow)| *flow)
+    }
+
+    /// Looks at what the session asked to be looked at.
+    fn measure(&mut self) {
+        while let Some(id) = self.to_measure.pop() {
+            let (Some(tracker), Some(flow)) = (&self.shared.tracker, self.flow(id)) else { continue };
+            let counters = tracker.query(&flow).ok().flatten().and_then(|snapshot| snapshot.counters);
+            if let Some(counters) = counters {
+                self.step(Event::Measured(id, counters.from_initiator.bytes + counters.to_initiator.bytes));
+            }
+        }
+    }
+
+    /// Ends a data connection so that both its ends notice.
+    fn reset(&mut self, id: PinholeId) {
+        if let Some(flow) = self.flow(id) {
+            self.record.reset(&flow);
+            self.shared.firewall.reset(flow);
+        }
+    }
+
     /// A peer went without closing: there is nobody left to speak for.
     fn gone(&mut self, side: Side) {
         self.end.get_or_insert(match side {
@@ -291,6 +364,19 @@ async fn next_opened(
             if let Poll::Ready(opened) = Future::poll(Pin::new(opening), context) {
                 let (id, announcement, _) = openings.swap_remove(at);
                 return Poll::Ready((id, announcement, opened));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// What happens next to one of the data connections; `None` when nothing more will.
+async fn next_of_flows(watches: &mut [Watched]) -> (PinholeId, Option<FlowEvent>) {
+    poll_fn(|context| {
+        for (id, watch, _) in watches.iter_mut() {
+            if let Poll::Ready(event) = watch.poll_next(context) {
+                return Poll::Ready((*id, event));
             }
         }
         Poll::Pending

@@ -4,11 +4,13 @@
 //! - `limits`: who may still come in;
 //! - `origin`: where a connection was going, and which server that means;
 //! - `upstream`: the connection to the server;
+//! - `drain`: data connections that may outlive their session for a while;
 //! - `driver`: one task that owns one session and carries out its effects; `pipe`: one control connection with what is still
 //!   to be sent on it; `record`: what a session leaves in logs and metrics.
 //!
 //! Not here: what FTP lines mean (`session`), how a pinhole is made (`firewall`), reading the configuration (`config`).
 
+pub mod drain;
 pub mod driver;
 pub mod limits;
 pub mod listener;
@@ -24,8 +26,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use crate::firewall::conntrack::Tracker;
 use crate::firewall::worker::Firewall;
 use crate::observe::metrics::Metrics;
+use crate::observe::xferlog::Xferlog;
 use crate::session;
 use crate::session::effect::Millis;
 
@@ -82,6 +86,8 @@ pub struct Live {
     pub session: session::Settings,
     /// Until the server's side of the session is connected.
     pub connect_timeout: Duration,
+    /// How long data connections may go on when their session has ended; `None` if nobody then looks after them.
+    pub drain: Option<Duration>,
     /// Most sessions at a time.
     pub sessions: usize,
     /// Most sessions of one client address at a time.
@@ -92,8 +98,12 @@ pub struct Live {
 pub struct Shared {
     /// Opens pinholes.
     pub firewall: Firewall,
+    /// Follows data connections, where that can be done.
+    pub tracker: Option<Tracker>,
     /// Counts.
     pub metrics: Metrics,
+    /// The transfer log, if there is to be one.
+    pub transfers: Option<Xferlog>,
     /// Who is in.
     pub limits: limits::Limits,
     /// Ports of all our listeners: a session to one of them on an address of ours would come back to us.
@@ -104,6 +114,24 @@ pub struct Shared {
     started: Instant,
     next_session: AtomicU64,
     /// Set once to make sessions end when they have nothing under way, twice to end them now.
+    pub going_down: watch::Receiver<GoingDown>,
+}
+
+/// What [`Shared`] is made of.
+pub struct Parts {
+    /// Opens pinholes.
+    pub firewall: Firewall,
+    /// Follows data connections, where that can be done.
+    pub tracker: Option<Tracker>,
+    /// Counts.
+    pub metrics: Metrics,
+    /// The transfer log, if there is to be one.
+    pub transfers: Option<Xferlog>,
+    /// What sessions go by until the first reload.
+    pub live: Live,
+    /// Ports of all listeners.
+    pub listening: Vec<u16>,
+    /// How far the daemon is with stopping.
     pub going_down: watch::Receiver<GoingDown>,
 }
 
@@ -121,16 +149,13 @@ pub enum GoingDown {
 
 impl Shared {
     /// Everything a session needs besides its own connection.
-    pub fn new(
-        firewall: Firewall,
-        metrics: Metrics,
-        live: Live,
-        listening: Vec<u16>,
-        going_down: watch::Receiver<GoingDown>,
-    ) -> Self {
+    pub fn new(parts: Parts) -> Self {
+        let Parts { firewall, tracker, metrics, transfers, live, listening, going_down } = parts;
         Self {
             firewall,
+            tracker,
             metrics,
+            transfers,
             limits: limits::Limits::default(),
             listening,
             own_addresses: RwLock::new(crate::sys::own_addresses().unwrap_or_default()),

@@ -4,14 +4,21 @@
 //! the names of metrics and the format of the log (`observe`). No line of a peer is ever logged, so no password can be.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use super::Shared;
 use super::origin::Way;
 use crate::firewall;
+use crate::firewall::conntrack::Flow;
 use crate::observe::limiter::Limiter;
 use crate::observe::metrics::{Metrics, Rejection};
+use crate::observe::printable::printable;
+use crate::observe::xferlog::{Entry, Xferlog};
 use crate::pinhole::{Announcement, Pinhole};
+use crate::session::Ends;
+use crate::session::data::{Direction, Outcome, Transfer};
 use crate::session::effect::{EndReason, Note, Refusal};
+use crate::sys;
 
 /// Refusals can be provoked at will: so many a second are logged, the rest is only counted.
 static REFUSALS: Limiter = Limiter::per_second(10);
@@ -22,14 +29,16 @@ pub struct Record<'a> {
     client: SocketAddr,
     listener: &'a str,
     metrics: &'a Metrics,
+    transfers: Option<&'a Xferlog>,
     started: Instant,
 }
 
 impl<'a> Record<'a> {
     /// A client was admitted.
-    pub fn start(id: u64, client: SocketAddr, listener: &'a str, metrics: &'a Metrics) -> Self {
-        metrics.session_started(listener);
-        Self { id, client, listener, metrics, started: Instant::now() }
+    pub fn start(id: u64, client: SocketAddr, listener: &'a str, shared: &'a Shared) -> Self {
+        shared.metrics.session_started(listener);
+        let (metrics, transfers) = (&shared.metrics, shared.transfers.as_ref());
+        Self { id, client, listener, metrics, transfers, started: Instant::now() }
     }
 
     /// Both control connections are there.
@@ -88,6 +97,10 @@ impl<'a> Record<'a> {
             Note::Rewritten(announcement) => {
                 tracing::debug!(session = self.id, mode = announcement.as_str(), "address rewritten");
             }
+            Note::PinholeUsed(announcement, waited) => {
+                self.metrics.pinhole_used(announcement, Duration::from_millis(waited));
+                tracing::debug!(session = self.id, mode = announcement.as_str(), waited_ms = waited, "pinhole used");
+            }
             Note::PinholeExpired(announcement) => {
                 self.metrics.pinhole_expired(announcement);
                 tracing::info!(
@@ -114,6 +127,51 @@ impl<'a> Record<'a> {
             }
             (_, None) => tracing::warn!(session, reason, suppressed, "refused"),
         }
+    }
+
+    /// A transfer is over: one structured event, its counts, and a line in the transfer log if it moved a file.
+    pub fn transferred(&self, transfer: &Transfer, ends: &Ends) {
+        let bytes = transfer.bytes();
+        let duration = Duration::from_millis(transfer.duration);
+        self.metrics.transferred(transfer.direction, transfer.outcome, bytes, duration);
+        tracing::info!(
+            session = self.id,
+            command = transfer.command,
+            path = %printable(&transfer.path),
+            user = %printable(&transfer.user),
+            direction = transfer.direction.as_str(),
+            outcome = transfer.outcome.as_str(),
+            reply = transfer.reply,
+            bytes,
+            duration_ms = transfer.duration,
+            bytes_per_second = bytes.and_then(|bytes| (bytes * 1000).checked_div(transfer.duration)),
+            mode = transfer.announcement.as_str(),
+            dialler = transfer.dialler.map(tracing::field::display),
+            client = %ends.client.ip(),
+            server = %ends.server.ip(),
+            "transfer"
+        );
+        let Some(log) = self.transfers.filter(|_| transfer.direction != Direction::Listing) else { return };
+        let entry = Entry {
+            time: sys::local_time(SystemTime::now()),
+            duration: transfer.duration,
+            client: ends.client.ip(),
+            bytes: bytes.unwrap_or(0),
+            path: &transfer.path,
+            binary: transfer.binary,
+            upload: transfer.direction == Direction::Upload,
+            user: &transfer.user,
+            complete: transfer.outcome == Outcome::Complete,
+        };
+        if let Err(error) = log.write(&entry) {
+            tracing::error!(%error, "cannot write to the transfer log (log.transfers); is the disk full?");
+        }
+    }
+
+    /// A data connection is being ended.
+    pub fn reset(&self, flow: &Flow) {
+        self.metrics.reset();
+        tracing::info!(session = self.id, dialler = %flow.original.source, "data connection reset with its control session");
     }
 
     /// A pinhole is in force.

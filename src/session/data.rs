@@ -99,7 +99,7 @@ pub struct Transfer {
     pub announcement: Announcement,
     /// Where the data connection came from, if the firewall saw it.
     pub dialler: Option<SocketAddr>,
-    /// Bytes of IP packets towards the client and towards the server, if the firewall counts.
+    /// What the data connection carried, if the firewall counts.
     pub traffic: Option<Traffic>,
     /// From the 1yz reply to the later of the final reply and the end of the data connection, in milliseconds.
     pub duration: u64,
@@ -237,7 +237,7 @@ impl Data {
                 true
             }
             DataEvent::Over(traffic) => {
-                connection.over = Some((now, traffic));
+                connection.over.get_or_insert((now, traffic));
                 false
             }
         }

@@ -43,11 +43,38 @@ pub fn at_urgent_mark(socket: &impl AsFd) -> bool {
     unsafe { siocatmark(socket.as_fd().as_raw_fd(), &raw mut mark) }.is_ok() && mark != 0
 }
 
+/// The local time of a moment, as of ctime(3) without its line end: `Sat Nov 21 12:34:56 2026`. Neither std nor any crate of
+/// ours knows time zones. Empty for a moment that has no calendar.
+#[allow(unsafe_code)]
+pub fn local_time(at: std::time::SystemTime) -> String {
+    use nix::libc::{localtime_r, strftime, time_t, tm};
+    let seconds = at.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let Ok(seconds) = time_t::try_from(seconds) else { return String::new() };
+    // SAFETY: `tm` is plain numbers and a pointer that libc sets; zeros are a valid value of it.
+    let mut parts: tm = unsafe { std::mem::zeroed() };
+    let mut text = [0_u8; 32];
+    // SAFETY: all pointers are to values that live through the calls, and strftime is told how much room there is.
+    let length = unsafe {
+        if localtime_r(&raw const seconds, &raw mut parts).is_null() {
+            return String::new();
+        }
+        strftime(text.as_mut_ptr().cast(), text.len(), c"%a %b %e %H:%M:%S %Y".as_ptr(), &raw const parts)
+    };
+    String::from_utf8_lossy(text.get(..length).unwrap_or_default()).into_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn local_time_is_written_as_ctime_writes_it() {
+        let text = local_time(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_795_262_768));
+        assert_eq!(text.len(), 24, "{text}");
+        assert!(text.starts_with("Sat Nov 21 ") && text.ends_with(" 2026"), "{text}");
+    }
 
     #[test]
     fn the_urgent_byte_is_announced_and_stays_in_the_stream() {
