@@ -5,6 +5,7 @@
 //! becomes of data connections), `netlink` (what that and `nftables` share). Not here: FTP, and
 //! any decision whether a pinhole should be opened.
 
+pub mod conntrack;
 pub mod dry_run;
 mod netlink;
 pub mod nftables;
