@@ -1,10 +1,13 @@
 //! Firewall: the packet filter, as the rest of the program sees it.
 //!
 //! Lives here: the [`Backend`] trait that each packet filter implements, its error, and what the caller can do about it. Below it: `worker`
-//! (the one thread that owns a backend), `ports` (which port an entrance gets), `nftables`, `dry_run`. Not here: FTP, and
+//! (the one thread that owns a backend), `ports` (which port an entrance gets), `nftables`, `dry_run`; `conntrack` (what
+//! becomes of data connections), `netlink` (what that and `nftables` share). Not here: FTP, and
 //! any decision whether a pinhole should be opened.
 
+pub mod conntrack;
 pub mod dry_run;
+mod netlink;
 pub mod nftables;
 pub mod ports;
 pub mod worker;

@@ -1,12 +1,15 @@
 //! Message: the bytes of nf_tables netlink messages, going out.
 //!
-//! Lives here: [`Attributes`], [`Message`] and [`Batch`], pure encoders, and the numbers of message types. Not here: which
-//! messages to send (`install`, `elements`, `verify`), sending them (`netlink`), reading answers (`answer`).
+//! Lives here: [`Message`] and [`Batch`], pure encoders, and the numbers of message types. Not here: which messages to send
+//! (`install`, `elements`, `verify`), sending them (`netlink`), the encoding of attributes and headers
+//! (`firewall::netlink`).
 //!
-//! Byte order: `nlmsghdr` and attribute headers are in host order, everything inside them in network order. Sources:
-//! `include/uapi/linux/netlink.h`, `netfilter/nfnetlink.h`, `netfilter/nf_tables.h`; netlink(7).
+//! Sources: `include/uapi/linux/netfilter/nfnetlink.h`, `netfilter/nf_tables.h`; netlink(7).
 
 use std::fmt;
+
+use crate::firewall::netlink::encode::request;
+pub(super) use crate::firewall::netlink::encode::{Attributes, flag};
 
 /// Message types, `enum nf_tables_msg_types`.
 pub(super) mod kind {
@@ -23,16 +26,6 @@ pub(super) mod kind {
     pub(crate) const DESTROYSETELEM: u8 = 30;
 }
 
-/// Flags of `nlmsghdr`.
-pub(super) mod flag {
-    pub(crate) const REQUEST: u16 = 0x001;
-    pub(crate) const ACK: u16 = 0x004;
-    pub(crate) const EXCL: u16 = 0x200;
-    pub(crate) const CREATE: u16 = 0x400;
-    /// Adds a rule at the end of its chain rather than at its beginning.
-    pub(crate) const APPEND: u16 = 0x800;
-}
-
 /// `NFPROTO_INET`: the family of every table, set, chain and rule here.
 const INET: u8 = 1;
 /// `NFNL_SUBSYS_NFTABLES`: the upper byte of each message type, and the `res_id` of a batch.
@@ -41,54 +34,6 @@ const SUBSYSTEM: u8 = 10;
 const BATCH_BEGIN: u16 = 0x10;
 /// `NFNL_MSG_BATCH_END`.
 const BATCH_END: u16 = 0x11;
-/// `NLA_F_NESTED`.
-const NESTED: u16 = 0x8000;
-/// Length of `nlmsghdr` and `nfgenmsg`.
-const HEADERS: usize = 16 + 4;
-
-/// A run of netlink attributes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Attributes(Vec<u8>);
-
-impl Attributes {
-    pub(super) fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds an attribute with this payload, and the padding to the next multiple of four.
-    pub(super) fn put(mut self, kind: u16, payload: &[u8]) -> Self {
-        // A payload of 64 KiB and more has no true length; the kernel refuses this one. `elements::MAX_CHANGES` keeps
-        // the lists below that.
-        let length = u16::try_from(payload.len() + 4).unwrap_or(u16::MAX);
-        self.0.extend_from_slice(&length.to_ne_bytes());
-        self.0.extend_from_slice(&kind.to_ne_bytes());
-        self.0.extend_from_slice(payload);
-        self.0.resize(self.0.len().next_multiple_of(4), 0);
-        self
-    }
-
-    /// Adds a text, with the NUL that the kernel wants.
-    pub(super) fn text(self, kind: u16, text: &str) -> Self {
-        let mut payload = text.as_bytes().to_vec();
-        payload.push(0);
-        self.put(kind, &payload)
-    }
-
-    /// Adds a 32-bit number.
-    pub(super) fn number(self, kind: u16, number: u32) -> Self {
-        self.put(kind, &number.to_be_bytes())
-    }
-
-    /// Adds a 64-bit number.
-    pub(super) fn long(self, kind: u16, number: u64) -> Self {
-        self.put(kind, &number.to_be_bytes())
-    }
-
-    /// Adds attributes as the payload of one.
-    pub(super) fn nest(self, kind: u16, inner: &Self) -> Self {
-        self.put(kind | NESTED, &inner.0)
-    }
-}
 
 /// What a message is about, so that a refusal can be put into words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,10 +83,7 @@ impl Message {
     /// Its bytes.
     pub(super) fn encode(&self, sequence: u32) -> Vec<u8> {
         let kind = u16::from_be_bytes([SUBSYSTEM, self.kind]);
-        let mut bytes = header(kind, self.flags, sequence, self.attributes.0.len());
-        bytes.extend_from_slice(&[INET, 0, 0, 0]);
-        bytes.extend_from_slice(&self.attributes.0);
-        bytes
+        request(kind, self.flags, sequence, [INET, 0, 0, 0], &self.attributes)
     }
 }
 
@@ -174,34 +116,14 @@ impl Batch {
     }
 }
 
-/// `nlmsghdr`; `length` is that of the attributes. The port is 0: the kernel.
-fn header(kind: u16, flags: u16, sequence: u32, length: usize) -> Vec<u8> {
-    let total = u32::try_from(HEADERS + length).unwrap_or(u32::MAX);
-    let mut bytes = Vec::with_capacity(HEADERS + length);
-    bytes.extend_from_slice(&total.to_ne_bytes());
-    bytes.extend_from_slice(&kind.to_ne_bytes());
-    bytes.extend_from_slice(&flags.to_ne_bytes());
-    bytes.extend_from_slice(&sequence.to_ne_bytes());
-    bytes.extend_from_slice(&0_u32.to_ne_bytes());
-    bytes
-}
-
 /// The beginning or the end of a batch.
 fn bracket(kind: u16, sequence: u32) -> Vec<u8> {
-    let mut bytes = header(kind, flag::REQUEST, sequence, 0);
-    bytes.extend_from_slice(&[0, 0, 0, SUBSYSTEM]);
-    bytes
+    request(kind, flag::REQUEST, sequence, [0, 0, 0, SUBSYSTEM], &Attributes::new())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn attributes_are_padded_but_their_length_is_true() {
-        let bytes = Attributes::new().text(1, "pin4").number(2, 0x0102_0304).0;
-        assert_eq!(bytes, [9, 0, 1, 0, b'p', b'i', b'n', b'4', 0, 0, 0, 0, 8, 0, 2, 0, 1, 2, 3, 4]);
-    }
 
     #[test]
     fn a_refusal_names_what_was_refused() {

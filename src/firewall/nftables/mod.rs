@@ -2,7 +2,7 @@
 //!
 //! Lives here: [`Settings`] and [`Nftables`], the [`Backend`]. Below it, each in its file: what the ruleset is (`ruleset`)
 //! and its renderings ([`text`], `expressions`, `install`); which elements a pinhole needs (`book`) and their bytes
-//! (`elements`); netlink's messages (`message`, `answer`) and its socket (`netlink`); looking (`verify`) and sentences
+//! (`elements`); its netlink messages (`message`) and transactions (`netlink`); looking (`verify`) and sentences
 //! (`explain`). Only `netlink` does I/O. Not here: choosing ports, timing, retrying.
 //!
 //! Opening a pinhole adds up to three elements in one transaction:
@@ -15,7 +15,6 @@
 //!
 //! The connection takes the first away, in the kernel, as it arrives; closing takes away what is left.
 
-mod answer;
 mod book;
 mod elements;
 mod explain;

@@ -1,21 +1,15 @@
 //! Netlink: the one socket to nf_tables.
 //!
-//! Lives here: opening it, sending a batch and reading whether the kernel took it, asking a question. Not here: the bytes
-//! (`message`, `answer`), sentences for the administrator (`explain`).
+//! Lives here: sending a batch and reading whether the kernel took it, asking a question. Not here: the bytes (`message`),
+//! the socket as such (`firewall::netlink`), sentences for the administrator (`explain`).
 //!
-//! The kernel does all the work inside `sendto`, so the answers are already queued when it returns: they are read without
-//! waiting until nothing is left. A table with `flags owner` belongs to this socket and goes away with it.
-
-use std::io::IoSlice;
-use std::os::fd::{AsRawFd, OwnedFd};
+//! A table with `flags owner` belongs to this socket and goes away with it.
 
 use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, getsockname, recv, sendmsg, socket,
-};
 
-use super::answer::{Answer, answers};
 use super::message::{Batch, Message, Subject};
+use crate::firewall::netlink::answer::Answer;
+use crate::firewall::netlink::socket::{self, Failed};
 
 /// An answer to a question is below 1 KiB; of a refusal only the beginning matters.
 const RECEIVE_BUFFER: usize = 8192;
@@ -31,10 +25,16 @@ pub(super) enum Failure {
     Unconfirmed,
 }
 
+impl From<Failed> for Failure {
+    fn from((call, errno): Failed) -> Self {
+        Self::Call(call, errno)
+    }
+}
+
 /// A socket to nf_tables of the network namespace in which it was opened.
 #[derive(Debug)]
 pub(super) struct Socket {
-    descriptor: OwnedFd,
+    socket: socket::Socket,
     port: u32,
     next_sequence: u32,
 }
@@ -42,14 +42,11 @@ pub(super) struct Socket {
 impl Socket {
     /// Opens one. Needs no privilege; using it does.
     pub(super) fn open() -> Result<Self, Failure> {
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let descriptor = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkNetFilter)
-            .map_err(|errno| Failure::Call("socket", errno))?;
-        // Port 0: the kernel chooses, and calls the owner of a table by it.
-        bind(descriptor.as_raw_fd(), &NetlinkAddr::new(0, 0)).map_err(|errno| Failure::Call("bind", errno))?;
-        let name: NetlinkAddr =
-            getsockname(descriptor.as_raw_fd()).map_err(|errno| Failure::Call("getsockname", errno))?;
-        Ok(Self { descriptor, port: name.pid(), next_sequence: 1 })
+        let socket = socket::Socket::unbound()?;
+        socket.bind(0)?;
+        // The kernel calls the owner of a table by its port.
+        let port = socket.port()?;
+        Ok(Self { socket, port, next_sequence: 1 })
     }
 
     /// The number by which the kernel knows this socket.
@@ -110,27 +107,9 @@ impl Socket {
         }
     }
 
-    /// Sends a datagram and hands every answer that is queued to `each`.
-    fn exchange(&self, datagram: &[u8], mut each: impl FnMut(Answer<'_>)) -> Result<(), Failure> {
-        let descriptor = self.descriptor.as_raw_fd();
-        let kernel = NetlinkAddr::new(0, 0);
-        loop {
-            match sendmsg(descriptor, &[IoSlice::new(datagram)], &[], MsgFlags::empty(), Some(&kernel)) {
-                Ok(_) => break,
-                // Nothing was done: the kernel takes a datagram whole.
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(Failure::Call("sendto", errno)),
-            }
-        }
-        let mut buffer = [0; RECEIVE_BUFFER];
-        loop {
-            match recv(descriptor, &mut buffer, MsgFlags::MSG_DONTWAIT) {
-                Ok(length) => answers(buffer.get(..length).unwrap_or_default()).for_each(&mut each),
-                Err(Errno::EAGAIN) => return Ok(()),
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(Failure::Call("recv", errno)),
-            }
-        }
+    /// Sends a datagram and hands every answer to `each`.
+    fn exchange(&self, datagram: &[u8], each: impl FnMut(Answer<'_>)) -> Result<(), Failure> {
+        Ok(self.socket.exchange(datagram, &mut [0; RECEIVE_BUFFER], each)?)
     }
 
     /// Takes this many sequence numbers and returns the first.

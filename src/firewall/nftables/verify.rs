@@ -6,12 +6,12 @@
 //! Source of the numbers: `include/uapi/linux/netfilter/nf_tables.h`.
 
 use super::Settings;
-use super::answer::{Answer, number};
 use super::explain::{Task, explain};
 use super::message::{Attributes, Message, Subject, kind};
 use super::netlink::{Failure, Socket};
 use super::ruleset::{CONSTANT, INTERVAL, MAP, SETS, Set, TIMEOUT, length, type_number};
 use super::text::set_line;
+use crate::firewall::netlink::answer::{Answer, number};
 use crate::firewall::{Error, ErrorKind};
 
 /// To whom the table belongs.

@@ -1,58 +1,69 @@
 //! Answer: what the kernel says, coming in.
 //!
 //! Lives here: walking over the messages of a datagram and the attributes of a message; pure. Not here: receiving them
-//! (`netlink`), what they mean for the table (`verify`).
+//! (`socket`), what they mean.
 //!
 //! Sources: `include/uapi/linux/netlink.h`; netlink(7).
 
 /// `NLMSG_ERROR`: an acknowledgement, or the refusal that it becomes with an error number.
 const ERROR: u16 = 2;
+/// `NLMSG_DONE`.
+const DONE: u16 = 3;
 /// The bits of an attribute's type that are flags: `NLA_F_NESTED`, `NLA_F_NET_BYTEORDER`.
 const TYPE_FLAGS: u16 = 0xc000;
 
 /// One message of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Answer<'a> {
-    kind: u16,
+pub(in crate::firewall) struct Answer<'a> {
+    /// Its type: for netfilter the subsystem in the upper byte.
+    pub(in crate::firewall) kind: u16,
+    /// The flags of its header.
+    pub(in crate::firewall) flags: u16,
     /// The number of the request that it answers.
-    pub(super) sequence: u32,
+    pub(in crate::firewall) sequence: u32,
     body: &'a [u8],
 }
 
 impl<'a> Answer<'a> {
     /// The error number of an acknowledgement, 0 for success; `None` if it is not one.
-    pub(super) fn acknowledgement(&self) -> Option<i32> {
+    pub(in crate::firewall) fn acknowledgement(&self) -> Option<i32> {
         if self.kind != ERROR {
             return None;
         }
         self.body.first_chunk().map(|code| i32::from_ne_bytes(*code).wrapping_neg())
     }
 
-    /// The attributes of an nf_tables message: type without its flags, payload.
-    pub(super) fn attributes(&self) -> impl Iterator<Item = (u16, &'a [u8])> + use<'a> {
+    /// Whether it ends a dump: `NLMSG_DONE`.
+    pub(in crate::firewall) fn is_done(&self) -> bool {
+        self.kind == DONE
+    }
+
+    /// The attributes of a netfilter message: type without its flags, payload.
+    pub(in crate::firewall) fn attributes(&self) -> impl Iterator<Item = (u16, &'a [u8])> + use<'a> {
         // Before them comes `nfgenmsg`: family, version, resource.
         attributes(self.body.get(4..).unwrap_or_default())
     }
 }
 
 /// The messages of a datagram. One that was cut off (a refusal quotes the whole request) ends with the datagram.
-pub(super) fn answers(datagram: &[u8]) -> impl Iterator<Item = Answer<'_>> {
+pub(in crate::firewall) fn answers(datagram: &[u8]) -> impl Iterator<Item = Answer<'_>> {
     let mut rest = datagram;
     std::iter::from_fn(move || {
         let (length, after) = rest.split_first_chunk()?;
         let (kind, after) = after.split_first_chunk()?;
-        let (_flags, after) = after.split_first_chunk::<2>()?;
+        let (flags, after) = after.split_first_chunk()?;
         let (sequence, after) = after.split_first_chunk()?;
         let (_port, after) = after.split_first_chunk::<4>()?;
         let length = usize::try_from(u32::from_ne_bytes(*length)).ok()?.checked_sub(16)?;
         let body = after.get(..length).unwrap_or(after);
         rest = after.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(Answer { kind: u16::from_ne_bytes(*kind), sequence: u32::from_ne_bytes(*sequence), body })
+        let (kind, flags) = (u16::from_ne_bytes(*kind), u16::from_ne_bytes(*flags));
+        Some(Answer { kind, flags, sequence: u32::from_ne_bytes(*sequence), body })
     })
 }
 
-/// The attributes in these bytes.
-fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+/// The attributes in these bytes: type without its flags, payload.
+pub(in crate::firewall) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
         let (length, after) = rest.split_first_chunk()?;
@@ -64,8 +75,13 @@ fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     })
 }
 
+/// The payload of the first attribute of this type.
+pub(in crate::firewall) fn find(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
+    attributes(bytes).find(|(kind, _)| *kind == wanted).map(|(_, payload)| payload)
+}
+
 /// A 32-bit number, as the payload of an attribute.
-pub(super) fn number(payload: &[u8]) -> Option<u32> {
+pub(in crate::firewall) fn number(payload: &[u8]) -> Option<u32> {
     payload.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))
 }
 

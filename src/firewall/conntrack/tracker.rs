@@ -1,0 +1,346 @@
+//! Tracker: the one thread that hears what becomes of data connections.
+//!
+//! Lives here: [`Tracker`], the handle; [`Watch`], which hears of one connection; the thread and its socket. Not here: what an
+//! event means to whom (`registry`), which messages may wake the thread (`filter`), questions (`requests`).
+//!
+//! The thread sleeps until a message comes about a connection with our mark, and takes in all that are queued. When more came
+//! than the socket could hold (`ENOBUFS`) nobody knows what was lost: it then asks for all connections with our mark and
+//! goes on from there.
+
+use std::io::{PipeReader, PipeWriter, pipe};
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::event::{Kind, decode};
+use super::registry::{Registry, WatchId};
+use super::requests::{Requests, explain};
+use super::{Counters, Flow, FlowEvent, Snapshot, filter};
+use crate::firewall::netlink::answer::answers;
+use crate::firewall::netlink::socket::Socket;
+use crate::firewall::{Error, ErrorKind};
+use crate::pinhole::Key;
+
+/// `NFNLGRP_CONNTRACK_NEW` (1), `_UPDATE` (2), `_DESTROY` (3) as bits of the address.
+const BEGINNINGS: u32 = 1 << 0;
+const CHANGES: u32 = 1 << 1;
+const ENDINGS: u32 = 1 << 2;
+
+/// A message about one connection is below 600 bytes.
+const MESSAGE: usize = 4096;
+
+/// What to follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The value that the connection mark has in the bits of `mask`. Not 0.
+    pub mark: u32,
+    /// The bits of the connection mark that are ours.
+    pub mask: u32,
+    /// Whether to hear of states: [`FlowEvent::Established`] and [`FlowEvent::Closing`]. Without, a connection's end is heard
+    /// of when the kernel forgets it, by default two minutes later; [`Tracker::query`] tells at any time.
+    pub states: bool,
+    /// Bytes of messages that may wait for the thread; the kernel doubles it and counts about 1 KiB for each.
+    pub receive_buffer: usize,
+}
+
+impl Options {
+    /// Everything about connections with this mark.
+    pub fn new(mark: u32, mask: u32) -> Self {
+        Self { mark, mask, states: true, receive_buffer: 4 << 20 }
+    }
+}
+
+/// The handle of the tracker's thread, which ends with the last of its clones, or with [`Tracker::stop`].
+#[derive(Clone, Debug)]
+pub struct Tracker {
+    options: Options,
+    shared: Arc<Shared>,
+    requests: Arc<Mutex<Requests>>,
+    /// Closing it ends the thread.
+    running: Arc<Mutex<Option<(PipeWriter, JoinHandle<()>)>>>,
+}
+
+/// What the thread, the handles and the watches share.
+#[derive(Debug, Default)]
+struct Shared {
+    registry: Mutex<Registry>,
+    lost: AtomicU64,
+    wakes: AtomicU64,
+    accounting: AtomicBool,
+}
+
+impl Shared {
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Learns from what the kernel says whether it counts.
+    fn learn(&self, counters: Option<Counters>) {
+        self.accounting.store(counters.is_some(), Ordering::Relaxed);
+    }
+}
+
+impl Tracker {
+    /// Follows connections with this mark in the network namespace of this thread.
+    ///
+    /// # Errors
+    /// `Permission`: CAP_NET_ADMIN is needed. `Unsupported`: the kernel lacks nf_conntrack_netlink.
+    pub fn start(mark: u32, mask: u32) -> Result<Self, Error> {
+        Self::start_with(Options::new(mark, mask))
+    }
+
+    /// The same with a choice.
+    ///
+    /// # Errors
+    /// As of [`Tracker::start`]; `Other` if the mark is 0, which all connections have.
+    pub fn start_with(options: Options) -> Result<Self, Error> {
+        if options.mark & options.mask == 0 {
+            let text =
+                "cannot follow data connections without a mark that tells them from others; set firewall.nftables.mark";
+            return Err(Error::new(ErrorKind::Other, text));
+        }
+        let mut requests = Requests::open()?;
+        // Whether the kernel answers at all; also what a predecessor left.
+        let there = requests.dump(options.mark, options.mask)?;
+        let shared = Arc::new(Shared::default());
+        shared.accounting.store(accounting_is_on(), Ordering::Relaxed);
+        shared.registry().reconcile(&there, |_| true);
+        let events = subscribe(options)?;
+        let (stopped, running) = pipe().map_err(|error| cannot_start(&error))?;
+        let thread = Thread { events, stopped, requests: Requests::open()?, options, shared: Arc::clone(&shared) };
+        let thread = thread::Builder::new()
+            .name("conntrack".into())
+            .spawn(move || thread.main())
+            .map_err(|error| cannot_start(&error))?;
+        let running = Arc::new(Mutex::new(Some((running, thread))));
+        Ok(Self { options, shared, requests: Arc::new(Mutex::new(requests)), running })
+    }
+
+    /// From now on tells what becomes of the data connection that comes through the pinhole with this key: the first one
+    /// from now on. Call it before the pinhole opens. A watch that still waits under the same key hears of nothing more.
+    pub fn watch(&self, key: Key) -> Watch {
+        let (sender, events) = unbounded_channel();
+        let id = self.shared.registry().watch(key, sender);
+        Watch { key, id, events, shared: Arc::clone(&self.shared) }
+    }
+
+    /// What the kernel knows of a connection now; `None` if it is gone. A system call of some 3 µs, on any thread.
+    ///
+    /// # Errors
+    /// The kernel refused the question.
+    pub fn query(&self, flow: &Flow) -> Result<Option<Snapshot>, Error> {
+        let snapshot = self.requests().get(flow)?;
+        if let Some(snapshot) = &snapshot {
+            self.shared.learn(snapshot.counters);
+        }
+        Ok(snapshot)
+    }
+
+    /// Makes the kernel forget a connection, and no other, also not a later one of the same addresses. That it has done so
+    /// already is fine. Its packets are then new to the packet filter, and pass or not as the administrator's rules say.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn forget(&self, flow: &Flow) -> Result<(), Error> {
+        self.requests().delete(flow)
+    }
+
+    /// All connections with our mark. Walks the kernel's whole table: 4 µs for each of its connections.
+    ///
+    /// # Errors
+    /// The kernel refused the question.
+    pub fn list(&self) -> Result<Vec<Snapshot>, Error> {
+        self.requests().dump(self.options.mark, self.options.mask)
+    }
+
+    /// Whether the kernel counts packets and bytes (`net.netfilter.nf_conntrack_acct`), as far as is known: by that setting
+    /// at the start, then by what it says of connections. Turning it on affects connections that begin later.
+    pub fn accounting(&self) -> bool {
+        self.shared.accounting.load(Ordering::Relaxed)
+    }
+
+    /// How often messages were lost because more came than could wait.
+    pub fn lost(&self) -> u64 {
+        self.shared.lost.load(Ordering::Relaxed)
+    }
+
+    /// How often the thread was woken.
+    pub fn wakes(&self) -> u64 {
+        self.shared.wakes.load(Ordering::Relaxed)
+    }
+
+    /// Data connections that live now, watched or not.
+    pub fn live(&self) -> usize {
+        self.shared.registry().live()
+    }
+
+    /// Ends the thread and waits for its end. Watches then end too. Doing so twice is fine.
+    pub fn stop(&self) {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((pipe, thread)) = running {
+            drop(pipe);
+            let _ = thread.join();
+        }
+    }
+
+    fn requests(&self) -> MutexGuard<'_, Requests> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Hears of one data connection. Dropping it ends that.
+#[derive(Debug)]
+pub struct Watch {
+    key: Key,
+    id: WatchId,
+    events: UnboundedReceiver<FlowEvent>,
+    shared: Arc<Shared>,
+}
+
+impl Watch {
+    /// What happens next; `None` when nothing more will: the connection is gone, another watch has taken the key before
+    /// there was a connection, or the tracker has stopped. Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Option<FlowEvent> {
+        self.events.recv().await
+    }
+
+    /// What has happened already; `None` if nothing.
+    pub fn try_next(&mut self) -> Option<FlowEvent> {
+        self.events.try_recv().ok()
+    }
+
+    /// The key that it was registered with.
+    pub fn key(&self) -> Key {
+        self.key
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.shared.registry().unwatch(self.key, self.id);
+    }
+}
+
+fn cannot_start(error: &std::io::Error) -> Error {
+    Error::new(ErrorKind::Other, format!("cannot start the conntrack thread: {error}"))
+}
+
+/// `net.netfilter.nf_conntrack_acct` of this thread's network namespace.
+fn accounting_is_on() -> bool {
+    std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_acct").is_ok_and(|text| text.trim() != "0")
+}
+
+/// The socket that hears of connections with our mark and of nothing else.
+fn subscribe(options: Options) -> Result<Socket, Error> {
+    let socket = Socket::unbound().map_err(explain)?;
+    let program: Vec<_> = filter::program(options.mark, options.mask)
+        .iter()
+        .map(|step| socket2::SockFilter::new(step.code, step.if_true, step.if_false, step.operand))
+        .collect();
+    // Before it joins a group, so that no foreign message ever waits.
+    socket2::SockRef::from(&socket).attach_filter(&program).map_err(|error| {
+        explain(("a filter on a netlink socket", Errno::from_raw(error.raw_os_error().unwrap_or_default())))
+    })?;
+    setsockopt(&socket, sockopt::RcvBufForce, &options.receive_buffer)
+        .map_err(|errno| explain(("a receive buffer for a netlink socket", errno)))?;
+    let changes = if options.states { CHANGES } else { 0 };
+    socket.bind(BEGINNINGS | changes | ENDINGS).map_err(explain)?;
+    Ok(socket)
+}
+
+/// What the thread owns.
+struct Thread {
+    events: Socket,
+    /// Readable at its end.
+    stopped: PipeReader,
+    requests: Requests,
+    options: Options,
+    shared: Arc<Shared>,
+}
+
+impl Thread {
+    fn main(mut self) {
+        let mut buffer = [0; MESSAGE];
+        loop {
+            let mut waiting = [
+                PollFd::new(self.events.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.stopped.as_fd(), PollFlags::POLLIN),
+            ];
+            match poll(&mut waiting, PollTimeout::NONE) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => {
+                    tracing::error!(%error, "the conntrack thread cannot wait; transfers are no longer followed");
+                    break;
+                }
+            }
+            if waiting.last().and_then(PollFd::any) == Some(true) {
+                break;
+            }
+            self.shared.wakes.fetch_add(1, Ordering::Relaxed);
+            match self.take_in(&mut buffer) {
+                Ok(false) => {}
+                Ok(true) => self.resynchronise(),
+                Err(error) => {
+                    tracing::error!(%error, "the conntrack thread cannot receive; transfers are no longer followed");
+                    break;
+                }
+            }
+        }
+        self.shared.registry().close();
+    }
+
+    /// Takes in all messages that wait. Whether some were lost.
+    fn take_in(&mut self, buffer: &mut [u8]) -> Result<bool, Errno> {
+        let mut lost = false;
+        loop {
+            match recv(self.events.as_fd().as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
+                Ok(length) => {
+                    for answer in answers(buffer.get(..length).unwrap_or_default()) {
+                        let Some(event) = decode(&answer) else { continue };
+                        if event.kind == Kind::Destroy {
+                            self.shared.learn(event.snapshot.counters);
+                        }
+                        let requests = &mut self.requests;
+                        self.shared.registry().apply(&event, |flow| {
+                            let snapshot = requests.get(flow).ok().flatten();
+                            snapshot.and_then(|snapshot| snapshot.counters)
+                        });
+                    }
+                }
+                Err(Errno::EAGAIN) => return Ok(lost),
+                Err(Errno::EINTR) => {}
+                Err(Errno::ENOBUFS) => {
+                    self.shared.lost.fetch_add(1, Ordering::Relaxed);
+                    lost = true;
+                }
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+
+    /// Finds out what was lost.
+    fn resynchronise(&mut self) {
+        let Options { mark, mask, .. } = self.options;
+        let lost = self.shared.lost.load(Ordering::Relaxed);
+        if lost.is_power_of_two() {
+            tracing::warn!(
+                lost,
+                "the kernel had more to tell of data connections than could wait; asking for all of them"
+            );
+        }
+        match self.requests.dump(mark, mask) {
+            Ok(all) => {
+                let requests = &mut self.requests;
+                let is_there = |flow: &Flow| requests.get(flow).map_or(true, |snapshot| snapshot.is_some());
+                self.shared.registry().reconcile(&all, is_there);
+            }
+            Err(error) => tracing::warn!(%error, "cannot find out which data connections have ended"),
+        }
+    }
+}
