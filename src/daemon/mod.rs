@@ -1,1 +1,198 @@
 //! Daemon: start and stop order.
+//!
+//! Lives here: the process from a validated configuration to its end, as two lists of steps. Below it: `settings` (from the
+//! configuration to what each layer takes), `signals`. Not here: the command line (`cli`), anything about sessions (`proxy`).
+
+mod settings;
+mod signals;
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::sync::{mpsc, watch};
+
+use crate::config::{self, Config};
+use crate::firewall::nftables::Nftables;
+use crate::firewall::worker::Firewall;
+use crate::observe::http;
+use crate::observe::metrics::Metrics;
+use crate::observe::{Ready, logging};
+use crate::protocol::command;
+use crate::proxy::{GoingDown, Shared, listener};
+use crate::sys;
+use signals::Signal;
+
+/// Descriptors that are not sessions': listeners, log, netlink, epoll, metrics connections.
+const SPARE_DESCRIPTORS: u64 = 64;
+
+/// Runs the gateway until it is told to stop. `file` is read again on SIGHUP.
+///
+/// # Errors
+/// Something that must be there at the start is not; nothing was left behind.
+pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
+    let logging = logging::init(settings::level(&config), settings::format(&config))?;
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+    check_descriptors(&config);
+
+    // Bind first, so that a second daemon is found out before it touches the firewall of the first.
+    let listeners = bind(&config)?;
+    let metrics_listener = config.metrics.as_ref().map(|metrics| bind_metrics(metrics.listen)).transpose()?;
+    let names: Vec<&str> = config.listeners.iter().map(|listener| listener.name.as_str()).collect();
+    let metrics = Metrics::new(&names, &command::names());
+    let firewall = Firewall::start(settings::backend(&config)?, settings::worker(&config)?)?;
+
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+    let served = runtime.block_on(serve(config, file, listeners, metrics_listener, metrics, &firewall, &logging));
+    // Sessions that were told to end now may still be in the middle of something.
+    runtime.shutdown_background();
+    firewall.stop()?;
+    served
+}
+
+/// Whether the firewall backend can be used. Leaves it as it is, also while an ftpgate is running.
+///
+/// # Errors
+/// What is missing, and how to fix it.
+pub fn check(config: &Config) -> anyhow::Result<()> {
+    match config.firewall.backend {
+        config::Backend::Nftables => Nftables::new(settings::nftables(config))?.rehearse()?,
+        config::Backend::DryRun => {}
+    }
+    Ok(())
+}
+
+async fn serve(
+    config: Config,
+    file: Option<PathBuf>,
+    listeners: Vec<(TcpListener, usize)>,
+    metrics_listener: Option<TcpListener>,
+    metrics: Metrics,
+    firewall: &Firewall,
+    logging: &logging::Handle,
+) -> anyhow::Result<()> {
+    let (tell, told) = watch::channel(GoingDown::No);
+    let (alive, mut all_ended) = mpsc::channel(1);
+    let listening = config.listeners.iter().flat_map(|l| l.listen.iter().map(SocketAddr::port)).collect();
+    let shared = Shared::new(firewall.clone(), metrics.clone(), settings::live(&config), listening, told.clone());
+    let shared = Arc::new(shared);
+    let per_listener: Vec<_> = config.listeners.iter().map(|l| Arc::new(settings::listener(l))).collect();
+    for (socket, at) in listeners {
+        let socket = tokio::net::TcpListener::from_std(socket)?;
+        let Some(settings) = per_listener.get(at) else { continue };
+        tokio::spawn(listener::serve(socket, settings.clone(), shared.clone(), told.clone(), alive.clone()));
+    }
+    drop(alive);
+    let ready = Ready::new();
+    if let Some(socket) = metrics_listener {
+        tokio::spawn(http::serve(socket, metrics, ready.clone()));
+    }
+    let mut signals = signals::Signals::new().context("cannot listen for signals")?;
+
+    ready.set(true);
+    tracing::info!(backend = firewall.backend_name(), version = env!("CARGO_PKG_VERSION"), "ready");
+    // Without systemd there is nobody to notify, and that is fine.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+
+    let mut running = config;
+    loop {
+        let signal = tokio::select! {
+            signal = signals.next() => signal,
+            _ = all_ended.recv() => break,
+        };
+        match signal {
+            Signal::Reload => reload(&mut running, file.as_deref(), &shared, logging),
+            Signal::Stop if *tell.borrow() == GoingDown::No => {
+                ready.set(false);
+                let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+                tracing::info!(
+                    sessions = shared.limits.sessions(),
+                    "stopping: sessions end when their transfers are done; a second signal ends them now"
+                );
+                tell.send_replace(GoingDown::Drain);
+            }
+            Signal::Stop => {
+                tracing::info!(sessions = shared.limits.sessions(), "stopping now");
+                tell.send_replace(GoingDown::Now);
+            }
+        }
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Reads the configuration again. A faulty one changes nothing.
+fn reload(running: &mut Config, file: Option<&Path>, shared: &Shared, logging: &logging::Handle) {
+    let Some(file) = file else {
+        tracing::warn!("SIGHUP: there is no configuration file to read again; the arguments stay in force");
+        return;
+    };
+    let new = match Config::load(file) {
+        Ok(new) => new,
+        Err(error) => {
+            tracing::error!("SIGHUP: the configuration stays as it was: {error}");
+            return;
+        }
+    };
+    let changes = crate::config::reload_changes(running, &new);
+    for key in &changes.needs_restart {
+        tracing::warn!(key, "changed, but takes effect only after a restart");
+    }
+    shared.reload(settings::live(&new));
+    logging.set_level(settings::level(&new));
+    tracing::info!(changed = changes.live.join(", "), "configuration reloaded; it holds for new sessions");
+    // What needs a restart is still as it was, and is told again at the next reload.
+    running.limits = new.limits;
+    running.timeouts = new.timeouts;
+    running.log.level = new.log.level;
+}
+
+/// Every listening socket, with the index of its listener.
+fn bind(config: &Config) -> anyhow::Result<Vec<(TcpListener, usize)>> {
+    let mut sockets = Vec::new();
+    for (at, listener) in config.listeners.iter().enumerate() {
+        for &address in &listener.listen {
+            let transparent = listener.capture == crate::config::Capture::Tproxy;
+            let socket =
+                sys::listen(address, transparent).map_err(|error| cannot_listen(&listener.name, address, error))?;
+            sockets.push((socket, at));
+        }
+    }
+    Ok(sockets)
+}
+
+fn cannot_listen(name: &str, address: SocketAddr, error: std::io::Error) -> anyhow::Error {
+    use std::io::ErrorKind;
+    let advice = match error.kind() {
+        ErrorKind::AddrInUse => "another program listens there (`ss -ltnp` names it); stop it or choose another port",
+        ErrorKind::AddrNotAvailable => "no interface of this host has that address",
+        ErrorKind::PermissionDenied => {
+            "ports below 1024 and `capture: tproxy` need root, or CAP_NET_BIND_SERVICE and CAP_NET_ADMIN"
+        }
+        _ => "see the cause",
+    };
+    anyhow::Error::new(error).context(format!("listener {name} cannot listen on {address}: {advice}"))
+}
+
+fn bind_metrics(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    sys::listen(address, false).with_context(|| {
+        format!("cannot serve metrics on {address} (metrics.listen): choose another address, or null to serve none")
+    })
+}
+
+fn check_descriptors(config: &Config) {
+    let wanted = u64::from(config.limits.sessions) * 2 + SPARE_DESCRIPTORS;
+    match sys::raise_descriptor_limit() {
+        Ok(limit) if limit < wanted => tracing::warn!(
+            "limits.sessions is {}, which takes {wanted} open files, but the limit is {limit}; raise it (LimitNOFILE=) or \
+             lower limits.sessions",
+            config.limits.sessions
+        ),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),
+    }
+}

@@ -1,6 +1,6 @@
 //! Firewall: the packet filter, as the rest of the program sees it.
 //!
-//! Lives here: the [`Backend`] trait that each packet filter implements, its error, and [`Settings`]. Below it: `worker`
+//! Lives here: the [`Backend`] trait that each packet filter implements, its error, and what the caller can do about it. Below it: `worker`
 //! (the one thread that owns a backend), `ports` (which port an entrance gets), `nftables`, `dry_run`. Not here: FTP, and
 //! any decision whether a pinhole should be opened.
 

@@ -137,6 +137,11 @@ pub fn parse(line: &[u8]) -> Result<Command<'_>, Malformed> {
     Ok(Command { verb, name, argument, argument_at })
 }
 
+/// Every verb of the table, in upper case, for tables of metrics.
+pub fn names() -> Vec<&'static str> {
+    TABLE.iter().flat_map(|(_, names)| names.iter().copied()).collect()
+}
+
 fn is_blank(byte: &u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }

@@ -1,1 +1,175 @@
 //! Proxy: tokio at work between the sockets and the session.
+//!
+//! - `listener`: accepts, and turns away what is over a limit; never ends because of an accept error;
+//! - `limits`: who may still come in;
+//! - `origin`: where a connection was going, and which server that means;
+//! - `upstream`: the connection to the server;
+//! - `driver`: one task that owns one session and carries out its effects; `pipe`: one control connection with what is still
+//!   to be sent on it; `record`: what a session leaves in logs and metrics.
+//!
+//! Not here: what FTP lines mean (`session`), how a pinhole is made (`firewall`), reading the configuration (`config`).
+
+pub mod driver;
+pub mod limits;
+pub mod listener;
+pub mod origin;
+pub mod pipe;
+pub mod record;
+pub mod upstream;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use crate::firewall::worker::Firewall;
+use crate::observe::metrics::Metrics;
+use crate::session;
+use crate::session::effect::Millis;
+
+/// How connections reach a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Capture {
+    /// By netfilter's `redirect` or `dnat`: conntrack knows the original destination.
+    Redirect,
+    /// By netfilter's `tproxy`: the local address is the original destination.
+    Tproxy,
+    /// The client dials the listener itself.
+    Direct,
+}
+
+/// Which server a session goes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// Forward mode: to the original destination.
+    Original,
+    /// Reverse mode: to the first of these that is of the client's address family.
+    Servers(Vec<SocketAddr>),
+}
+
+/// What the server-side control connection is made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The address that the route to the server suggests.
+    Gateway,
+    /// The client's own (transparent source).
+    Client,
+    /// The first of these that is of the server's address family; as `Gateway` if none is.
+    Addresses(Vec<IpAddr>),
+}
+
+/// One listener's part of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerSettings {
+    /// Its label in logs and metrics.
+    pub name: String,
+    /// How connections reach it.
+    pub capture: Capture,
+    /// Where they go.
+    pub route: Route,
+    /// What they come from.
+    pub source: Source,
+    /// What clients are told instead of the address they dialled, by family.
+    pub announced: Vec<IpAddr>,
+}
+
+/// What a reload may change; sessions take it as it is when they start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Live {
+    /// Of every session.
+    pub session: session::Settings,
+    /// Until the server's side of the session is connected.
+    pub connect_timeout: Duration,
+    /// Most sessions at a time.
+    pub sessions: usize,
+    /// Most sessions of one client address at a time.
+    pub sessions_per_client: usize,
+}
+
+/// What all sessions share.
+pub struct Shared {
+    /// Opens pinholes.
+    pub firewall: Firewall,
+    /// Counts.
+    pub metrics: Metrics,
+    /// Who is in.
+    pub limits: limits::Limits,
+    /// Ports of all our listeners: a session to one of them on an address of ours would come back to us.
+    pub listening: Vec<u16>,
+    /// The addresses of this host when the daemon started or was last reloaded.
+    pub own_addresses: RwLock<Vec<IpAddr>>,
+    live: RwLock<Arc<Live>>,
+    started: Instant,
+    next_session: AtomicU64,
+    /// Set once to make sessions end when they have nothing under way, twice to end them now.
+    pub going_down: watch::Receiver<GoingDown>,
+}
+
+/// How far the daemon is with stopping.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GoingDown {
+    /// Not at all.
+    #[default]
+    No,
+    /// Sessions end as soon as nothing is under way.
+    Drain,
+    /// Sessions end.
+    Now,
+}
+
+impl Shared {
+    /// Everything a session needs besides its own connection.
+    pub fn new(
+        firewall: Firewall,
+        metrics: Metrics,
+        live: Live,
+        listening: Vec<u16>,
+        going_down: watch::Receiver<GoingDown>,
+    ) -> Self {
+        Self {
+            firewall,
+            metrics,
+            limits: limits::Limits::default(),
+            listening,
+            own_addresses: RwLock::new(crate::sys::own_addresses().unwrap_or_default()),
+            live: RwLock::new(Arc::new(live)),
+            started: Instant::now(),
+            next_session: AtomicU64::new(1),
+            going_down,
+        }
+    }
+
+    /// What a new session goes by.
+    pub fn live(&self) -> Arc<Live> {
+        self.live.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// New sessions go by this; running ones stay as they are.
+    pub fn reload(&self, live: Live) {
+        *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
+        if let Ok(addresses) = crate::sys::own_addresses() {
+            *self.own_addresses.write().unwrap_or_else(PoisonError::into_inner) = addresses;
+        }
+    }
+
+    /// Whether an address is this host's.
+    pub fn is_own(&self, address: IpAddr) -> bool {
+        address.is_loopback() || self.own_addresses.read().unwrap_or_else(PoisonError::into_inner).contains(&address)
+    }
+
+    /// Now, on the clock of the sessions.
+    pub fn now(&self) -> Millis {
+        Millis(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// That moment, on tokio's clock.
+    fn instant(&self, at: Millis) -> tokio::time::Instant {
+        tokio::time::Instant::from_std(self.started + Duration::from_millis(at.0))
+    }
+
+    fn session_id(&self) -> u64 {
+        self.next_session.fetch_add(1, Ordering::Relaxed)
+    }
+}

@@ -237,6 +237,11 @@ impl Session {
         self.channel != Channel::Clear
     }
 
+    /// Whether a transfer is under way: the server said 1yz to a transfer command, and nothing final yet.
+    pub fn is_transferring(&self) -> bool {
+        self.pending.is_transferring()
+    }
+
     /// Whether the session is over.
     pub fn has_ended(&self) -> bool {
         self.ended

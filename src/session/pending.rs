@@ -1,6 +1,6 @@
 //! The reply FIFO: which command the next reply answers.
 //!
-//! Lives here: [`Slot`], [`Kind`], [`Pending`]. Not here: what follows from an answer (`server_side`).
+//! Lives here: [`Kind`] of a slot, [`Pending`]. Not here: what follows from an answer (`server_side`).
 //!
 //! FTP answers commands in their order (RFC 959 §5.4), so every command that was passed on has a slot, and so has every
 //! command that ftpgate answers itself, lest its answer overtake another. A 1yz reply leaves its slot in place; a late 226, a

@@ -82,7 +82,7 @@ fn c49_interrupt_process_and_data_mark_are_the_synch_before_abor() {
 
 #[test]
 fn commands_of_one_byte_are_taken_out() {
-    for command in (FIRST_COMMAND..SB).filter(|&command| command != IP && command != DATA_MARK) {
+    for command in (236..SB).filter(|&command| command != IP && command != DATA_MARK) {
         assert_eq!(filter(&[b'a', IAC, command, b'b']), (b"ab".to_vec(), Telnet::default()), "{command}");
     }
 }
@@ -100,7 +100,7 @@ fn c50_a_truncated_iac_is_held_back_and_goes_on_in_the_next_chunk() {
 
 #[test]
 fn c50_a_subnegotiation_ends_only_at_iac_se() {
-    assert_eq!(filter(b"a\xff\xfa\x18\x00\xff\xff\xff\xfb\xf0PASV\r\n\xff\xf0b").0, b"ab");
+    assert_eq!(filter(b"a\xff\xfa\x18\x00\xff\xff\xff\xfb\xff\x41\xf0PASV\r\n\xff\xf0b").0, b"ab");
 }
 
 #[test]

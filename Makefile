@@ -1,0 +1,35 @@
+# The two commands of this project, and what they are made of. `make` alone says what there is.
+# Lives here: the order of steps. Not here: what the tests need (tests/setup.sh), what CI runs (.ci/run).
+
+SHELL := /bin/bash
+# Namespaces and packet filters need root; a user's own cargo builds, and sudo runs what was built.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
+TRIPLE := $(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
+RUNNER := $(if $(AS_ROOT),CARGO_TARGET_$(TRIPLE)_RUNNER="$(AS_ROOT)")
+
+.PHONY: help setup demo test lint
+
+help:
+	@echo "make demo   installs what it needs, builds, and shows FTP through NAT without and with ftpgate (a minute, plus the build)"
+	@echo "make test   installs what it needs, and runs every test, with real servers, clients and kernel (some minutes)"
+	@echo "make lint   checks formatting, clippy and documentation"
+	@echo "make setup  only installs what demo and test need: nft, four FTP clients; unpacks three FTP servers and promtool"
+
+setup:
+	@echo "== setup: clients and nft are installed by apt, servers are unpacked below target/lab and never installed"
+	tests/setup.sh
+
+demo: setup
+	@echo "== demo: building ftpgate and the demo"
+	cargo build --release --locked --bin ftpgate --example demo
+	@echo "== demo: running"
+	$(AS_ROOT) env FTPGATE="$(CURDIR)/target/release/ftpgate" "$(CURDIR)/target/release/examples/demo"
+
+test: setup
+	@echo "== test: everything, as root, because a test that lacks a privilege fails"
+	$(RUNNER) cargo test --locked
+
+lint:
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items

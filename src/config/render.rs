@@ -1,0 +1,122 @@
+//! From meaning back to the shape of the file, every key filled in.
+//!
+//! Lives here: the conversions that `to_yaml` and `to_json` serialise, and the shape that arguments stand for. Not here: the
+//! shape itself (`raw.rs`).
+
+use std::fmt::Display;
+
+use super::raw::{
+    OneOrMany, Raw, RawControl, RawData, RawFirewall, RawLimits, RawListener, RawLog, RawMetrics, RawNftables, RawPf,
+    RawPolicy, RawTimeouts, Scalar,
+};
+use super::values::format_duration;
+use super::{Config, Firewall, Listener, Source};
+
+fn scalar(value: impl Display) -> Option<Scalar> {
+    Some(Scalar(value.to_string()))
+}
+
+fn list<T: Display>(values: &[T]) -> Option<OneOrMany> {
+    Some(OneOrMany(values.iter().map(|value| Scalar(value.to_string())).collect()))
+}
+
+impl From<&Config> for Raw {
+    fn from(config: &Config) -> Self {
+        let Config { listeners, firewall, data, limits, timeouts, policy: _, metrics, log, control, user } = config;
+        Self {
+            listeners: Some(listeners.iter().map(RawListener::from).collect()),
+            firewall: Some(RawFirewall::from(firewall)),
+            data: Some(RawData {
+                ports: scalar(data.ports),
+                pinhole_timeout: scalar(format_duration(data.pinhole_timeout)),
+                idle_timeout: scalar(format_duration(data.idle_timeout)),
+                on_control_close: scalar(data.on_control_close.as_str()),
+            }),
+            limits: Some(RawLimits {
+                sessions: scalar(limits.sessions),
+                sessions_per_client: scalar(limits.sessions_per_client),
+                line_length: scalar(limits.line_length),
+                pipeline: scalar(limits.pipeline),
+            }),
+            timeouts: Some(RawTimeouts {
+                connect: scalar(format_duration(timeouts.connect)),
+                login: scalar(format_duration(timeouts.login)),
+                idle: scalar(format_duration(timeouts.idle)),
+            }),
+            policy: Some(RawPolicy {}),
+            metrics: Some(metrics.as_ref().map(|metrics| RawMetrics { listen: scalar(metrics.listen) })),
+            log: Some(RawLog {
+                level: scalar(log.level.as_str()),
+                format: scalar(log.format.as_str()),
+                transfers: None,
+            }),
+            control: Some(RawControl { socket: Some(control.socket.as_ref().and_then(|path| scalar(path.display()))) }),
+            user: Some(user.as_ref().and_then(scalar)),
+        }
+    }
+}
+
+impl From<&Listener> for RawListener {
+    fn from(listener: &Listener) -> Self {
+        Self {
+            name: scalar(&listener.name),
+            listen: list(&listener.listen),
+            mode: scalar(listener.mode.as_str()),
+            capture: scalar(listener.capture.as_str()),
+            source: match &listener.source {
+                Source::Gateway => list(&["gateway"]),
+                Source::Client => list(&["client"]),
+                Source::Address(addresses) => list(addresses),
+            },
+            ftps: scalar(listener.ftps.as_str()),
+            server: list(&listener.servers),
+            external_address: list(&listener.external),
+            passive_ports: listener.passive_ports.and_then(scalar),
+        }
+    }
+}
+
+impl From<&Firewall> for RawFirewall {
+    fn from(firewall: &Firewall) -> Self {
+        let Firewall { backend, nftables, pf } = firewall;
+        Self {
+            backend: scalar(backend.as_str()),
+            nftables: Some(RawNftables {
+                table: scalar(&nftables.table),
+                ownership: scalar(nftables.ownership.as_str()),
+                mark: scalar(format_args!("{:#010x}", nftables.mark)),
+                mask: scalar(format_args!("{:#010x}", nftables.mask)),
+            }),
+            pf: Some(RawPf {
+                anchor: scalar(&pf.anchor),
+                tag: pf.tag.as_ref().and_then(scalar),
+                queue: pf.queue.as_ref().and_then(scalar),
+            }),
+        }
+    }
+}
+
+impl Raw {
+    /// What `--listen`, `--server`, `--backend` and `--metrics` stand for.
+    pub(super) fn from_arguments(
+        listen: &[String],
+        servers: &[String],
+        backend: Option<&str>,
+        metrics: Option<&str>,
+    ) -> Self {
+        let listener = RawListener {
+            name: scalar("direct"),
+            listen: list(listen),
+            mode: scalar("reverse"),
+            capture: scalar("direct"),
+            server: list(servers),
+            ..RawListener::default()
+        };
+        Self {
+            listeners: Some(vec![listener]),
+            firewall: Some(RawFirewall { backend: backend.and_then(scalar), ..RawFirewall::default() }),
+            metrics: Some(metrics.map(|listen| RawMetrics { listen: scalar(listen) })),
+            ..Self::default()
+        }
+    }
+}

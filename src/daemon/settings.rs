@@ -1,0 +1,110 @@
+//! From the configuration to what each layer takes.
+//!
+//! Lives here: conversions, one function a layer. Not here: defaults and checks (`config`).
+
+use std::time::Duration;
+
+use tracing::level_filters::LevelFilter;
+
+use crate::config::{self, Config};
+use crate::firewall::{self, Backend, dry_run, nftables, worker};
+use crate::observe::logging::Format;
+use crate::proxy;
+use crate::session;
+
+/// How long a port is left alone after its pinhole has closed: late packets of the old connection must not meet a new one.
+const COOLDOWN: Duration = Duration::from_secs(10);
+
+/// The packet filter.
+///
+/// # Errors
+/// As of [`nftables::Nftables::new`].
+pub(super) fn backend(config: &Config) -> Result<Box<dyn Backend>, firewall::Error> {
+    Ok(match config.firewall.backend {
+        config::Backend::DryRun => Box::new(dry_run::DryRun::new()),
+        config::Backend::Nftables => Box::new(nftables::Nftables::new(nftables(config))?),
+    })
+}
+
+/// The nftables backend.
+pub(super) fn nftables(config: &Config) -> nftables::Settings {
+    let nft = &config.firewall.nftables;
+    nftables::Settings {
+        table: nft.table.clone(),
+        ownership: match nft.ownership {
+            config::Ownership::Managed => nftables::Ownership::Managed,
+            config::Ownership::Sets => nftables::Ownership::Sets,
+        },
+        mark: nft.mark,
+        mask: nft.mask,
+    }
+}
+
+/// The thread that owns it.
+pub(super) fn worker(config: &Config) -> anyhow::Result<worker::Settings> {
+    let ports = config.data.ports;
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).map_err(|error| anyhow::anyhow!("cannot get random bytes from the kernel: {error}"))?;
+    Ok(worker::Settings { ports: ports.low..=ports.high, cooldown: COOLDOWN, seed: u64::from_ne_bytes(seed) })
+}
+
+/// What a reload can change.
+pub(super) fn live(config: &Config) -> proxy::Live {
+    proxy::Live {
+        session: session::Settings {
+            line_length: config.limits.line_length as usize,
+            pipeline: config.limits.pipeline as usize,
+            pinhole_timeout: millis(config.data.pinhole_timeout),
+            login_timeout: millis(config.timeouts.login),
+            idle_timeout: millis(config.timeouts.idle),
+        },
+        connect_timeout: config.timeouts.connect,
+        sessions: config.limits.sessions as usize,
+        sessions_per_client: config.limits.sessions_per_client as usize,
+    }
+}
+
+/// One listener.
+pub(super) fn listener(listener: &config::Listener) -> proxy::ListenerSettings {
+    proxy::ListenerSettings {
+        name: listener.name.clone(),
+        capture: match listener.capture {
+            config::Capture::Redirect => proxy::Capture::Redirect,
+            config::Capture::Tproxy => proxy::Capture::Tproxy,
+            config::Capture::Direct => proxy::Capture::Direct,
+        },
+        route: match listener.mode {
+            config::Mode::Forward => proxy::Route::Original,
+            config::Mode::Reverse => proxy::Route::Servers(listener.servers.clone()),
+        },
+        source: match &listener.source {
+            config::Source::Gateway => proxy::Source::Gateway,
+            config::Source::Client => proxy::Source::Client,
+            config::Source::Address(addresses) => proxy::Source::Addresses(addresses.clone()),
+        },
+        announced: listener.external.clone(),
+    }
+}
+
+/// How much is logged.
+pub(super) fn level(config: &Config) -> LevelFilter {
+    match config.log.level {
+        config::Level::Error => LevelFilter::ERROR,
+        config::Level::Warn => LevelFilter::WARN,
+        config::Level::Info => LevelFilter::INFO,
+        config::Level::Debug => LevelFilter::DEBUG,
+        config::Level::Trace => LevelFilter::TRACE,
+    }
+}
+
+/// How it is logged.
+pub(super) fn format(config: &Config) -> Format {
+    match config.log.format {
+        config::LogFormat::Text => Format::Text,
+        config::LogFormat::Json => Format::Json,
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,192 @@
+//! Book: which elements are in the kernel because of which pinhole.
+//!
+//! Lives here: working out, from the pinholes that are open and the changes that are wanted, which elements must go and
+//! which must come; pure. Not here: the bytes of elements (`elements`), carrying it out (`mod`).
+//!
+//! The truth is kept here rather than asked from the kernel, because a refused batch is expensive (see `elements`). An
+//! element that the book knows may be gone, used up or expired; one that it does not know is not there.
+//!
+//! The key of source NAT is who dialled and where it really goes, so pinholes of one initiator to one target share an
+//! element. It stays until the last of them is closed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::elements::{Element, MAX_CHANGES};
+use crate::firewall::{Change, Error, ErrorKind};
+use crate::pinhole::{Key, Pinhole};
+
+/// The pinholes that are open.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    open: BTreeMap<Key, Pinhole>,
+    /// Those of them that need source NAT, by the key of its element.
+    arrivals: BTreeMap<Arrival, BTreeMap<Key, Pinhole>>,
+}
+
+/// The key of source NAT: who dialled, and where it really goes.
+type Arrival = (IpAddr, SocketAddr);
+
+/// What a transaction does to the kernel's elements, and to the book if the kernel takes it.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// Take these away first. Some may be gone.
+    pub(super) removed: Vec<Element>,
+    /// Then add these.
+    pub(super) added: Vec<Element>,
+    outcome: BTreeMap<Key, Option<Pinhole>>,
+}
+
+impl Book {
+    /// Works out what these changes mean. The book stays as it is.
+    ///
+    /// # Errors
+    /// `Other`: a pinhole that cannot be expressed, or too many changes.
+    pub(super) fn plan(&self, changes: &[Change]) -> Result<Plan, Error> {
+        if changes.len() > MAX_CHANGES {
+            let count = changes.len();
+            return Err(Error::new(
+                ErrorKind::Other,
+                format!(
+                    "{count} changes do not fit into one nftables transaction; send at most {MAX_CHANGES} at a time"
+                ),
+            ));
+        }
+        let mut plan = Plan { outcome: self.outcome(changes)?, ..Plan::default() };
+        let mut arrivals = BTreeSet::new();
+        for (key, pinhole) in &plan.outcome {
+            // One that is opened again is replaced: older kernels do not renew the timeout of an element that is there.
+            if let Some(old) = self.open.get(key) {
+                plan.removed.extend(of_entrance(old));
+                arrivals.extend(arrival(old));
+            }
+            if let Some(new) = pinhole {
+                plan.added.extend(of_entrance(new));
+                arrivals.extend(arrival(new));
+            }
+        }
+        for arrival in arrivals {
+            self.plan_source(arrival, &mut plan)?;
+        }
+        Ok(plan)
+    }
+
+    /// Takes over what the kernel has taken.
+    pub(super) fn commit(&mut self, plan: Plan) {
+        for (key, pinhole) in plan.outcome {
+            if let Some(old) = self.open.remove(&key)
+                && let Some(arrival) = arrival(&old)
+                && let Some(sharers) = self.arrivals.get_mut(&arrival)
+            {
+                sharers.remove(&key);
+                if sharers.is_empty() {
+                    self.arrivals.remove(&arrival);
+                }
+            }
+            if let Some(new) = pinhole {
+                self.open.insert(key, new);
+                if let Some(arrival) = arrival(&new) {
+                    self.arrivals.entry(arrival).or_default().insert(key, new);
+                }
+            }
+        }
+    }
+
+    /// Forgets every pinhole: all elements are gone.
+    pub(super) fn clear(&mut self) {
+        self.open.clear();
+        self.arrivals.clear();
+    }
+
+    /// What becomes of each key that the changes touch.
+    fn outcome(&self, changes: &[Change]) -> Result<BTreeMap<Key, Option<Pinhole>>, Error> {
+        let mut outcome = BTreeMap::new();
+        for change in changes {
+            match change {
+                Change::Open(pinhole) => {
+                    check_family(pinhole)?;
+                    outcome.insert(pinhole.key(), Some(*pinhole));
+                }
+                Change::Close(pinhole) => {
+                    let key = pinhole.key();
+                    let there = outcome.get(&key).copied().unwrap_or_else(|| self.open.get(&key).copied());
+                    // Another one may have taken its place, and stays.
+                    if there.is_some_and(|there| (there.target, there.source) == (pinhole.target, pinhole.source)) {
+                        outcome.insert(key, None);
+                    }
+                }
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// Plans the element of source NAT that the pinholes of this arrival share.
+    fn plan_source(&self, (initiator, target): Arrival, plan: &mut Plan) -> Result<(), Error> {
+        let before = self.arrivals.get(&(initiator, target));
+        let untouched = before.into_iter().flatten().filter(|(key, _)| !plan.outcome.contains_key(key));
+        let untouched: Vec<_> = untouched.map(|(_, pinhole)| *pinhole).collect();
+        let opened = plan.outcome.values().flatten().filter(|new| arrival(new) == Some((initiator, target)));
+        let opened: Vec<_> = opened.copied().collect();
+        if opened.is_empty() && !untouched.is_empty() {
+            return Ok(());
+        }
+        if let Some(old) = before.and_then(|sharers| sharers.values().next()) {
+            plan.removed.push(Element::source(initiator, target, old.source, old.lifetime));
+        }
+        let mut sharers = untouched.iter().chain(&opened);
+        let Some(first) = sharers.next() else { return Ok(()) };
+        if let Some(other) = sharers.find(|other| other.source != first.source) {
+            return Err(conflict(first, other));
+        }
+        // It must outlast each of them.
+        let lifetime = untouched.iter().chain(&opened).map(|sharer| sharer.lifetime).max().unwrap_or(Duration::ZERO);
+        plan.added.push(Element::source(initiator, target, first.source, lifetime));
+        Ok(())
+    }
+}
+
+/// The elements whose key is that of the pinhole: the permission, and destination NAT where it is needed.
+fn of_entrance(pinhole: &Pinhole) -> impl Iterator<Item = Element> + use<> {
+    let Pinhole { initiator, entrance, target, lifetime, .. } = *pinhole;
+    let destination = pinhole.needs_dnat().then(|| Element::destination(initiator, entrance, target, lifetime));
+    [Element::permission(initiator, entrance, lifetime)].into_iter().chain(destination)
+}
+
+/// The key of its source NAT, if it needs that.
+fn arrival(pinhole: &Pinhole) -> Option<Arrival> {
+    pinhole.needs_snat().then_some((pinhole.initiator, pinhole.target))
+}
+
+/// All addresses must fit into one column width.
+fn check_family(pinhole: &Pinhole) -> Result<(), Error> {
+    let families = [pinhole.initiator.is_ipv6(), pinhole.target.is_ipv6(), pinhole.source.is_ipv6()];
+    if families.iter().all(|is_ipv6| *is_ipv6 == pinhole.is_ipv6()) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Other,
+        format!(
+            "a pinhole cannot lead from one address family to the other ({pinhole}); give the listener a server of \
+             the client's family"
+        ),
+    ))
+}
+
+/// Two pinholes ask for different sources where there is only one element.
+fn conflict(one: &Pinhole, other: &Pinhole) -> Error {
+    let (initiator, target) = (one.initiator, one.target);
+    let (first, second) = (one.source, other.source);
+    Error::new(
+        ErrorKind::Other,
+        format!(
+            "pinholes that are open at the same time want connections from {initiator} to {target} to come from \
+             {first} and from {second}, and nftables can only do one of them; give the listeners that lead there the \
+             same `source`"
+        ),
+    )
+}
+
+#[cfg(test)]
+#[path = "book_tests.rs"]
+mod tests;

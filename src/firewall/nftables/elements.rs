@@ -1,0 +1,152 @@
+//! Elements: single elements of sets and maps, and the batch that takes some away and adds others.
+//!
+//! Lives here: what an element of each set looks like and its bytes, pure. Not here: which elements a pinhole needs and
+//! which of them are there already (`book`).
+//!
+//! Columns are in network order, each padded on the right to a multiple of four bytes. Source of the numbers:
+//! `include/uapi/linux/netfilter/nf_tables.h`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::message::{Attributes, Batch, Message, Subject, flag, kind};
+use super::ruleset::{DNAT4, DNAT6, PINHOLE4, PINHOLE6, SETS, SNAT4, SNAT6, Set};
+
+/// How many changes fit into one transaction. Each makes up to three elements in three sets and may replace three
+/// others: with all of IPv6 a message stays below the 64 KiB of an attribute, and a batch below the 208 KiB that a socket
+/// sends at once.
+pub const MAX_CHANGES: usize = 256;
+
+/// How much longer a translation lasts than its permission, so that it never expires before.
+const TRANSLATION_EXTRA: Duration = Duration::from_secs(2);
+/// The kernel counts in ticks of up to 10 ms and takes none at all for "for ever".
+const SHORTEST: Duration = Duration::from_millis(100);
+/// What nobody needs, and far from where the kernel's arithmetic ends.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// An element of a set or map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Element {
+    set: &'static Set,
+    key: Vec<u8>,
+    data: Vec<u8>,
+    timeout: Duration,
+}
+
+impl Element {
+    /// `add element inet ftpgate pinhole4 { 192.0.2.10 . 203.0.113.1 . 61000 timeout 60s }`
+    pub(super) fn permission(initiator: IpAddr, entrance: SocketAddr, lifetime: Duration) -> Self {
+        let set = if entrance.is_ipv6() { &PINHOLE6 } else { &PINHOLE4 };
+        Self::new(set, key(initiator, entrance), Vec::new(), lifetime)
+    }
+
+    /// `add element inet ftpgate dnat4 { 192.0.2.10 . 203.0.113.1 . 61000 timeout 62s : 10.0.0.5 . 50000 }`
+    pub(super) fn destination(initiator: IpAddr, entrance: SocketAddr, target: SocketAddr, lifetime: Duration) -> Self {
+        let set = if entrance.is_ipv6() { &DNAT6 } else { &DNAT4 };
+        let data = [address(target.ip()), port(target.port())].concat();
+        Self::new(set, key(initiator, entrance), data, lifetime.saturating_add(TRANSLATION_EXTRA))
+    }
+
+    /// `add element inet ftpgate snat4 { 192.0.2.10 . 10.0.0.5 . 50000 timeout 62s : 10.0.0.1 }`
+    pub(super) fn source(initiator: IpAddr, target: SocketAddr, source: IpAddr, lifetime: Duration) -> Self {
+        let set = if target.is_ipv6() { &SNAT6 } else { &SNAT4 };
+        Self::new(set, key(initiator, target), address(source), lifetime.saturating_add(TRANSLATION_EXTRA))
+    }
+
+    fn new(set: &'static Set, key: Vec<u8>, data: Vec<u8>, timeout: Duration) -> Self {
+        Self { set, key, data, timeout: timeout.clamp(SHORTEST, LONGEST) }
+    }
+
+    /// NFTA_SET_ELEM_KEY.
+    fn encode_key(&self, element: Attributes) -> Attributes {
+        element.nest(1, &Attributes::new().put(1, &self.key))
+    }
+
+    /// NFTA_SET_ELEM_TIMEOUT in milliseconds, NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_DATA.
+    fn encode(&self) -> Attributes {
+        let timeout = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
+        let element = self.encode_key(Attributes::new().long(4, timeout));
+        if self.data.is_empty() { element } else { element.nest(2, &Attributes::new().put(1, &self.data)) }
+    }
+}
+
+/// How to take away an element that may be gone already: used up by its connection, or expired. A refused batch would
+/// cost 16 ms, during which nobody in this network namespace can change anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Removal {
+    /// `destroy element`. Linux 6.3.
+    Destroy,
+    /// `add element` and `delete element` in the same batch: then it is there in any case.
+    AddThenDelete,
+}
+
+/// The batch that takes away `removed` and then adds `added`: one message for each set and step, whatever their number.
+pub(super) fn replace(table: &str, removal: Removal, removed: &[Element], added: &[Element]) -> Batch {
+    let mut messages = Vec::new();
+    for set in SETS {
+        let Some(elements) = Elements::of(set, removed) else { continue };
+        match removal {
+            Removal::Destroy => messages.push(elements.message(table, kind::DESTROYSETELEM)),
+            Removal::AddThenDelete => {
+                messages.push(elements.message(table, kind::NEWSETELEM));
+                messages.push(elements.message(table, kind::DELSETELEM));
+            }
+        }
+    }
+    messages
+        .extend(SETS.into_iter().filter_map(|set| Some(Elements::of(set, added)?.message(table, kind::NEWSETELEM))));
+    Batch(messages)
+}
+
+/// The batch that finds out whether the kernel knows `destroy element`: it takes away one that never is there.
+pub(super) fn probe(table: &str) -> Batch {
+    let nobody = SocketAddr::from(([0, 0, 0, 0], 0));
+    replace(table, Removal::Destroy, &[Element::permission(nobody.ip(), nobody, SHORTEST)], &[])
+}
+
+/// Some elements of one set; at least one.
+struct Elements<'a> {
+    set: &'static Set,
+    elements: Vec<&'a Element>,
+}
+
+impl<'a> Elements<'a> {
+    fn of(set: &'static Set, all: &'a [Element]) -> Option<Self> {
+        let elements: Vec<_> = all.iter().filter(|element| element.set == set).collect();
+        (!elements.is_empty()).then_some(Self { set, elements })
+    }
+
+    /// NFTA_SET_ELEM_LIST_TABLE, _SET, _ELEMENTS { NFTA_LIST_ELEM … }. Never with NLM_F_EXCL: an element that is there
+    /// with the same data is no error.
+    fn message(&self, table: &str, kind: u8) -> Message {
+        let adds = kind == kind::NEWSETELEM;
+        let list = self.elements.iter().fold(Attributes::new(), |list, element| {
+            list.nest(1, &if adds { element.encode() } else { element.encode_key(Attributes::new()) })
+        });
+        let attributes = Attributes::new().text(1, table).text(2, self.set.name).nest(3, &list);
+        Message::new(Subject::Elements(self.set.name), kind, if adds { flag::CREATE } else { 0 }, attributes)
+    }
+}
+
+/// The columns of every key.
+fn key(initiator: IpAddr, at: SocketAddr) -> Vec<u8> {
+    [address(initiator), address(at.ip()), port(at.port())].concat()
+}
+
+/// The column of an address.
+fn address(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+/// The column of a port, padded.
+fn port(port: u16) -> Vec<u8> {
+    let [high, low] = port.to_be_bytes();
+    vec![high, low, 0, 0]
+}
+
+#[cfg(test)]
+#[path = "elements_tests.rs"]
+mod tests;

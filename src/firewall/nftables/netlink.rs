@@ -1,0 +1,142 @@
+//! Netlink: the one socket to nf_tables.
+//!
+//! Lives here: opening it, sending a batch and reading whether the kernel took it, asking a question. Not here: the bytes
+//! (`message`, `answer`), sentences for the administrator (`explain`).
+//!
+//! The kernel does all the work inside `sendto`, so the answers are already queued when it returns: they are read without
+//! waiting until nothing is left. A table with `flags owner` belongs to this socket and goes away with it.
+
+use std::io::IoSlice;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, getsockname, recv, sendmsg, socket,
+};
+
+use super::answer::{Answer, answers};
+use super::message::{Batch, Message, Subject};
+
+/// An answer to a question is below 1 KiB; of a refusal only the beginning matters.
+const RECEIVE_BUFFER: usize = 8192;
+
+/// Why something was not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// This system call failed.
+    Call(&'static str, Errno),
+    /// The kernel refused the message about this subject.
+    Refused(Subject, Errno),
+    /// The kernel did not confirm every message.
+    Unconfirmed,
+}
+
+/// A socket to nf_tables of the network namespace in which it was opened.
+#[derive(Debug)]
+pub(super) struct Socket {
+    descriptor: OwnedFd,
+    port: u32,
+    next_sequence: u32,
+}
+
+impl Socket {
+    /// Opens one. Needs no privilege; using it does.
+    pub(super) fn open() -> Result<Self, Failure> {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let descriptor = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkNetFilter)
+            .map_err(|errno| Failure::Call("socket", errno))?;
+        // Port 0: the kernel chooses, and calls the owner of a table by it.
+        bind(descriptor.as_raw_fd(), &NetlinkAddr::new(0, 0)).map_err(|errno| Failure::Call("bind", errno))?;
+        let name: NetlinkAddr =
+            getsockname(descriptor.as_raw_fd()).map_err(|errno| Failure::Call("getsockname", errno))?;
+        Ok(Self { descriptor, port: name.pid(), next_sequence: 1 })
+    }
+
+    /// The number by which the kernel knows this socket.
+    pub(super) fn port(&self) -> u32 {
+        self.port
+    }
+
+    /// Sends a batch and says whether it took effect. After a failure nothing has changed.
+    pub(super) fn commit(&mut self, batch: &Batch) -> Result<(), Failure> {
+        if batch.0.is_empty() {
+            return Ok(());
+        }
+        let first = self.reserve(batch.sequences());
+        let mut confirmed = 0;
+        let mut refusal = None;
+        self.exchange(&batch.encode(first), |answer| {
+            let offset = answer.sequence.wrapping_sub(first);
+            match answer.acknowledgement() {
+                Some(0) if offset < batch.sequences() => confirmed += 1,
+                // The first refusal counts: later ones may be its consequences.
+                Some(code) if code != 0 && offset < batch.sequences() => {
+                    let subject = batch.subject(first, answer.sequence);
+                    refusal.get_or_insert(Failure::Refused(subject, Errno::from_raw(code)));
+                }
+                _ => {}
+            }
+        })?;
+        match refusal {
+            Some(refusal) => Err(refusal),
+            // In a failed batch the good messages are acknowledged with 0 as well, so only all of them mean success.
+            None if confirmed < batch.0.len() => Err(Failure::Unconfirmed),
+            None => Ok(()),
+        }
+    }
+
+    /// Asks for one object; `found` reads it. `None` if there is no such thing.
+    pub(super) fn ask<T>(
+        &mut self,
+        question: &Message,
+        mut found: impl FnMut(Answer<'_>) -> T,
+    ) -> Result<Option<T>, Failure> {
+        let sequence = self.reserve(1);
+        let (mut object, mut verdict) = (None, Err(Failure::Unconfirmed));
+        self.exchange(&question.encode(sequence), |answer| {
+            if answer.sequence != sequence {
+                return;
+            }
+            match answer.acknowledgement() {
+                None => object = Some(found(answer)),
+                Some(0) => verdict = Ok(()),
+                Some(code) => verdict = Err(Failure::Refused(question.subject, Errno::from_raw(code))),
+            }
+        })?;
+        match verdict {
+            Ok(()) => Ok(object),
+            Err(Failure::Refused(_, Errno::ENOENT)) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Sends a datagram and hands every answer that is queued to `each`.
+    fn exchange(&self, datagram: &[u8], mut each: impl FnMut(Answer<'_>)) -> Result<(), Failure> {
+        let descriptor = self.descriptor.as_raw_fd();
+        let kernel = NetlinkAddr::new(0, 0);
+        loop {
+            match sendmsg(descriptor, &[IoSlice::new(datagram)], &[], MsgFlags::empty(), Some(&kernel)) {
+                Ok(_) => break,
+                // Nothing was done: the kernel takes a datagram whole.
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(Failure::Call("sendto", errno)),
+            }
+        }
+        let mut buffer = [0; RECEIVE_BUFFER];
+        loop {
+            match recv(descriptor, &mut buffer, MsgFlags::MSG_DONTWAIT) {
+                Ok(length) => answers(buffer.get(..length).unwrap_or_default()).for_each(&mut each),
+                Err(Errno::EAGAIN) => return Ok(()),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(Failure::Call("recv", errno)),
+            }
+        }
+    }
+
+    /// Takes this many sequence numbers and returns the first.
+    fn reserve(&mut self, count: u32) -> u32 {
+        let first = self.next_sequence;
+        self.next_sequence = first.wrapping_add(count);
+        first
+    }
+}

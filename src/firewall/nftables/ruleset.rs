@@ -1,0 +1,253 @@
+//! Ruleset: the sets, maps, chains and rules that make pinholes work, described once.
+//!
+//! Lives here: what there is and in which order, as plain data. Not here: its two renderings, nft's text (`text`) and netlink
+//! expressions (`expressions`, `install`), which a test holds against each other; the elements (`elements`).
+//!
+//! How a pinhole works: the `pinhole` chain sees the first segment of a connection that a pinhole permits, takes the
+//! pinhole away and marks the connection. Only marked connections are translated, so a second connection to a used pinhole
+//! is neither marked nor translated, even while the elements of its translation are still there. The administrator's forward
+//! chain accepts the mark.
+
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// What a set or map is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Permission: a set of `initiator . entrance address . entrance port`.
+    Permission,
+    /// Destination NAT: a map from the same key to `target address . target port`.
+    Destination,
+    /// Source NAT: a map from `initiator . target address . target port` to the source.
+    Source,
+}
+
+/// A named set or map.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Set {
+    pub(super) name: &'static str,
+    pub(super) role: Role,
+    pub(super) family: Family,
+}
+
+pub(super) static PINHOLE4: Set = Set { name: "pinhole4", role: Role::Permission, family: Family::V4 };
+pub(super) static DNAT4: Set = Set { name: "dnat4", role: Role::Destination, family: Family::V4 };
+pub(super) static SNAT4: Set = Set { name: "snat4", role: Role::Source, family: Family::V4 };
+pub(super) static PINHOLE6: Set = Set { name: "pinhole6", role: Role::Permission, family: Family::V6 };
+pub(super) static DNAT6: Set = Set { name: "dnat6", role: Role::Destination, family: Family::V6 };
+pub(super) static SNAT6: Set = Set { name: "snat6", role: Role::Source, family: Family::V6 };
+
+/// All of them, in the order in which they are created.
+pub(super) static SETS: [&Set; 6] = [&PINHOLE4, &DNAT4, &SNAT4, &PINHOLE6, &DNAT6, &SNAT6];
+
+/// How many elements a set may hold. Used and expired ones count until the kernel collects them, about a second later, so
+/// this is several times what may be open at once. Kernel 6.18 was measured to allocate the hash table of a set with this
+/// size as elements come, but 2 MiB ahead for one with 65535.
+pub(super) const SET_SIZE: u32 = 131_072;
+
+/// A part of a rule.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Step {
+    /// The packet begins a connection.
+    NewConnection,
+    /// The packet is TCP. Nft's text implies it.
+    Tcp,
+    /// The segment opens a TCP connection. Without this a segment of a connection that the kernel forgot would do.
+    Syn,
+    /// The packet is of this family. Nft's text implies it.
+    Is(Family),
+    /// The packet is the one that an element of the set permits.
+    In(&'static Set),
+    /// Takes that element away. Does not end the rule when there is none, hence [`Step::In`] before it.
+    Delete(&'static Set),
+    /// Sets our bits of the connection's mark.
+    SetMark,
+    /// The connection's mark has our bits.
+    HasMark,
+    /// Sends the connection where the map says. Ends the rule when the map has no such element.
+    TranslateDestination(&'static Set),
+    /// Lets the connection come from where the map says. Ends the rule when the map has no such element.
+    TranslateSource(&'static Set),
+}
+
+/// Where a chain is attached, `enum nf_inet_hooks`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hook {
+    Prerouting,
+    Postrouting,
+}
+
+/// A base chain. Its policy is accept: what it does not know is not its business.
+#[derive(Debug)]
+pub(super) struct Chain {
+    pub(super) name: &'static str,
+    /// `filter` or `nat`.
+    pub(super) kind: &'static str,
+    pub(super) hook: Hook,
+    pub(super) priority: i32,
+    pub(super) rules: [&'static [Step]; 2],
+}
+
+/// The chains, in the order in which they are created. (`dnat` and `snat` are nft keywords and cannot name a chain.)
+pub(super) static CHAINS: [Chain; 3] = [
+    Chain {
+        name: "pinhole",
+        kind: "filter",
+        hook: Hook::Prerouting,
+        // After connection tracking (-200) and the usual mangle chains (-150), before the translation.
+        priority: -110,
+        rules: [
+            // ct state new tcp flags & (fin | syn | rst | ack) == syn ip saddr . ip daddr . tcp dport @pinhole4
+            // delete @pinhole4 { ip saddr . ip daddr . tcp dport } ct mark set ct mark & ~MASK | MARK
+            &[
+                Step::NewConnection,
+                Step::Tcp,
+                Step::Syn,
+                Step::Is(Family::V4),
+                Step::In(&PINHOLE4),
+                Step::Delete(&PINHOLE4),
+                Step::SetMark,
+            ],
+            // The same with ip6 and @pinhole6.
+            &[
+                Step::NewConnection,
+                Step::Tcp,
+                Step::Syn,
+                Step::Is(Family::V6),
+                Step::In(&PINHOLE6),
+                Step::Delete(&PINHOLE6),
+                Step::SetMark,
+            ],
+        ],
+    },
+    Chain {
+        name: "pinhole_dnat",
+        kind: "nat",
+        hook: Hook::Prerouting,
+        // Just before `dstnat` (-100), so that the administrator's own translations do not come first.
+        priority: -101,
+        rules: [
+            // ct mark & MASK == MARK dnat ip to ip saddr . ip daddr . tcp dport map @dnat4
+            &[Step::HasMark, Step::Is(Family::V4), Step::Tcp, Step::TranslateDestination(&DNAT4)],
+            // ct mark & MASK == MARK dnat ip6 to ip6 saddr . ip6 daddr . tcp dport map @dnat6
+            &[Step::HasMark, Step::Is(Family::V6), Step::Tcp, Step::TranslateDestination(&DNAT6)],
+        ],
+    },
+    Chain {
+        name: "pinhole_snat",
+        kind: "nat",
+        hook: Hook::Postrouting,
+        // Just before `srcnat` (100), so that the administrator's masquerade does not come first.
+        priority: 99,
+        rules: [
+            // ct mark & MASK == MARK snat ip to ip saddr . ip daddr . tcp dport map @snat4
+            &[Step::HasMark, Step::Is(Family::V4), Step::Tcp, Step::TranslateSource(&SNAT4)],
+            // ct mark & MASK == MARK snat ip6 to ip6 saddr . ip6 daddr . tcp dport map @snat6
+            &[Step::HasMark, Step::Is(Family::V6), Step::Tcp, Step::TranslateSource(&SNAT6)],
+        ],
+    },
+];
+
+/// The columns of a key or of data, as nft types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Column {
+    /// `ipv4_addr` or `ipv6_addr`.
+    Address(Family),
+    /// `inet_service`.
+    Port,
+}
+
+impl Column {
+    /// Its name in nft's text.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Address(Family::V4) => "ipv4_addr",
+            Self::Address(Family::V6) => "ipv6_addr",
+            Self::Port => "inet_service",
+        }
+    }
+
+    /// Its number in nft, `enum datatypes` in nftables' `include/datatype.h`; the kernel only keeps it.
+    fn number(self) -> u32 {
+        match self {
+            Self::Address(Family::V4) => 7,
+            Self::Address(Family::V6) => 8,
+            Self::Port => 13,
+        }
+    }
+
+    /// Its length in bytes. Each column is padded on the right to a multiple of four.
+    fn length(self) -> u32 {
+        match self {
+            Self::Address(Family::V4) | Self::Port => 4,
+            Self::Address(Family::V6) => 16,
+        }
+    }
+}
+
+/// The type number of a concatenation: nft gives each column six bits.
+pub(super) fn type_number(columns: &[Column]) -> u32 {
+    columns.iter().fold(0, |number, column| number << 6 | column.number())
+}
+
+/// The length of a concatenation in bytes.
+pub(super) fn length(columns: &[Column]) -> u32 {
+    columns.iter().map(|column| column.length()).sum()
+}
+
+/// `NFT_SET_CONSTANT`: no element may be changed.
+pub(super) const CONSTANT: u32 = 0x02;
+/// `NFT_SET_INTERVAL`: the elements are ranges.
+pub(super) const INTERVAL: u32 = 0x04;
+/// `NFT_SET_MAP`.
+pub(super) const MAP: u32 = 0x08;
+/// `NFT_SET_TIMEOUT`.
+pub(super) const TIMEOUT: u32 = 0x10;
+/// `NFT_SET_EVAL`, in text `dynamic`: rules change it.
+pub(super) const DYNAMIC: u32 = 0x20;
+
+impl Set {
+    /// The columns of its key.
+    pub(super) fn key(&self) -> [Column; 3] {
+        [Column::Address(self.family), Column::Address(self.family), Column::Port]
+    }
+
+    /// The columns of its data; empty for a set.
+    pub(super) fn data(&self) -> Vec<Column> {
+        match self.role {
+            Role::Permission => Vec::new(),
+            Role::Destination => vec![Column::Address(self.family), Column::Port],
+            Role::Source => vec![Column::Address(self.family)],
+        }
+    }
+
+    /// Whether it is a map.
+    pub(super) fn is_map(&self) -> bool {
+        self.role != Role::Permission
+    }
+
+    /// Its flags, `enum nft_set_flags`.
+    pub(super) fn flags(&self) -> u32 {
+        if self.is_map() { MAP | TIMEOUT } else { DYNAMIC | TIMEOUT }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_have_the_numbers_that_nft_sends() {
+        assert_eq!(type_number(&PINHOLE4.key()), 0x71cd);
+        assert_eq!(type_number(&DNAT4.data()), 0x1cd);
+        assert_eq!(type_number(&PINHOLE6.key()), 0x8_20d);
+        assert_eq!((length(&PINHOLE4.key()), length(&DNAT4.data())), (12, 8));
+        assert_eq!((length(&PINHOLE6.key()), length(&DNAT6.data())), (36, 20));
+    }
+}

@@ -1,0 +1,336 @@
+//! One task that owns one session.
+//!
+//! Lives here: the life of a session from the accepted connection to the last byte, and the carrying out of its effects. Not
+//! here: any decision about FTP (`session`).
+//!
+//! Effects are carried out without waiting: what a socket does not take is kept by its `pipe`, and the answer of the firewall
+//! comes back as an event. So the buffers that an event needs belong to the thread, and an idle session owns none.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::io::{Interest, Ready};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+use super::origin::{self, Way};
+use super::pipe::Pipe;
+use super::record::Record;
+use super::{GoingDown, ListenerSettings, Live, Shared, upstream};
+use crate::firewall;
+use crate::firewall::worker::{Lease, Opening};
+use crate::observe::metrics::Rejection;
+use crate::pinhole::Announcement;
+use crate::session::effect::{Effect, Effects, EndReason, Event, Millis, PinholeId, Side};
+use crate::session::{Ends, Session};
+use crate::sys;
+
+/// How long last words may take to be sent, and then how long a peer may take to close its side.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Most bytes read at once.
+const READ: usize = 16 * 1024;
+
+struct Scratch {
+    buffer: Box<[u8]>,
+    effects: Effects,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> =
+        RefCell::new(Scratch { buffer: vec![0; READ].into_boxed_slice(), effects: Effects::new() });
+}
+
+/// Runs one session to its end.
+pub async fn run(client: TcpStream, peer: SocketAddr, listener: &ListenerSettings, shared: &Shared, live: Arc<Live>) {
+    let record = Record::start(shared.session_id(), peer, &listener.name, &shared.metrics);
+    // What is over before the session begins lives on the heap until then, not in every session's task.
+    let (way, server, source) = match Box::pin(begin(&client, peer, listener, shared, &live)).await {
+        Ok(begun) => begun,
+        Err((reason, why)) => {
+            record.rejected(reason, &why);
+            let mut client = Pipe::new(client);
+            client.send(format!("421 {why}.\r\n").as_bytes());
+            return Box::pin(close(&mut client)).await;
+        }
+    };
+    record.opened(way, source);
+    let announced = origin::of_family(&listener.announced, way.original.ip());
+    let ends = Ends {
+        client: peer,
+        original: way.original,
+        source,
+        server: way.server,
+        announced,
+        // Another name of this host is where packets for that name arrive. If it is no address of this host, a gateway
+        // before this one translates it, and they arrive where the control connection did.
+        entrance: announced.filter(|address| shared.is_own(*address)),
+    };
+    let mut driver = Driver {
+        session: Session::new(live.session, ends, shared.now()),
+        client: Pipe::new(client),
+        server: Pipe::new(server),
+        openings: Vec::new(),
+        leases: Vec::new(),
+        end: None,
+        record,
+        shared,
+    };
+    driver.drive().await;
+}
+
+/// From the accepted connection to the connected server, or the word and the sentence that say why not.
+async fn begin(
+    client: &TcpStream,
+    peer: SocketAddr,
+    listener: &ListenerSettings,
+    shared: &Shared,
+    live: &Live,
+) -> Result<(Way, TcpStream, SocketAddr), (Rejection, String)> {
+    let local = client.local_addr().map(origin::canonical);
+    let local = local.and_then(|local| sys::tune(client).map(|()| local));
+    let local = local.map_err(|error| (Rejection::Internal, error.to_string()))?;
+    let way =
+        origin::find(client, peer, local, listener, shared).map_err(|lost| (lost.counts_as(), lost.to_string()))?;
+    let connected = upstream::connect(way.server, peer, listener, live.connect_timeout).await;
+    let (server, source) = connected.map_err(|error| (error.counts_as(), error.to_string()))?;
+    Ok((way, server, source))
+}
+
+struct Driver<'a> {
+    session: Session,
+    client: Pipe,
+    server: Pipe,
+    /// Pinholes that were asked for; two at most, one held line each way.
+    openings: Vec<(PinholeId, Announcement, Opening)>,
+    /// Pinholes in force. Dropping a lease closes its pinhole, so no way out of here leaves one open.
+    leases: Vec<(PinholeId, Lease)>,
+    end: Option<EndReason>,
+    record: Record<'a>,
+    shared: &'a Shared,
+}
+
+impl Driver<'_> {
+    async fn drive(&mut self) {
+        let mut going_down = self.shared.going_down.clone();
+        let mut obeyed = GoingDown::No;
+        let mut scheduled = self.session.deadline().unwrap_or(Millis(u64::MAX));
+        let mut timer = pin!(tokio::time::sleep_until(self.shared.instant(scheduled)));
+        while self.end.is_none() {
+            // Deadlines mostly move away, with every line; the timer is set anew only when one comes nearer, or when it fires.
+            if let Some(at) = self.session.deadline().filter(|at| *at < scheduled) {
+                scheduled = at;
+                timer.as_mut().reset(self.shared.instant(at));
+            }
+            let client = self.interest(Side::Client);
+            let server = self.interest(Side::Server);
+            tokio::select! {
+                biased;
+                (id, announcement, opened) = next_opened(&mut self.openings), if !self.openings.is_empty() => {
+                    self.opened(id, announcement, opened);
+                }
+                ready = readiness(self.client.stream(), client), if client.is_some() => self.io(Side::Client, ready),
+                ready = readiness(self.server.stream(), server), if server.is_some() => self.io(Side::Server, ready),
+                () = &mut timer => {
+                    if self.session.deadline().is_some_and(|at| at <= self.shared.now()) {
+                        self.step(Event::Tick);
+                    }
+                    // tokio's clock has millisecond steps, and so has ours: never aim at a moment that has passed.
+                    let next = self.session.deadline().unwrap_or(Millis(u64::MAX / 2));
+                    scheduled = next;
+                    timer.as_mut().reset(self.shared.instant(next).max(Instant::now() + Duration::from_millis(1)));
+                }
+                Ok(how_far) = wait_beyond(&mut going_down, obeyed) => {
+                    obeyed = how_far;
+                    match how_far {
+                        GoingDown::Now => self.end = Some(EndReason::Drained),
+                        _ => self.step(Event::Drain),
+                    }
+                }
+            }
+        }
+        let reason = self.end.unwrap_or(EndReason::ClientClosed);
+        // RFC 959 §3.2: nothing of the session outlives its control connection. First of all no pinhole.
+        self.openings.clear();
+        for (_, lease) in self.leases.drain(..) {
+            self.record.pinhole_closed(lease.pinhole());
+        }
+        self.record.ended(reason);
+        Box::pin(async { tokio::join!(close(&mut self.client), close(&mut self.server)) }).await;
+    }
+
+    /// What to wait for on a side: bytes, if the session wants them and the other side can take what they lead to; room, if
+    /// something waits to be sent.
+    fn interest(&self, side: Side) -> Option<Interest> {
+        let (own, other) = match side {
+            Side::Client => (&self.client, &self.server),
+            Side::Server => (&self.server, &self.client),
+        };
+        let read = self.session.wants(side) && !other.is_full() && !own.is_full();
+        match (read, own.is_waiting()) {
+            (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
+            (true, false) => Some(Interest::READABLE),
+            (false, true) => Some(Interest::WRITABLE),
+            (false, false) => None,
+        }
+    }
+
+    fn pipe(&mut self, side: Side) -> &mut Pipe {
+        match side {
+            Side::Client => &mut self.client,
+            Side::Server => &mut self.server,
+        }
+    }
+
+    fn io(&mut self, side: Side, ready: io::Result<Ready>) {
+        let Ok(ready) = ready else { return self.gone(side) };
+        if ready.is_writable() && self.pipe(side).is_waiting() {
+            self.pipe(side).flush();
+        }
+        if ready.is_readable() && self.session.wants(side) {
+            self.read(side);
+        }
+        if self.pipe(side).has_failed() {
+            self.gone(side);
+        }
+    }
+
+    fn read(&mut self, side: Side) {
+        // Commands that are sent as urgent data interrupt a transfer; without one the mark means nothing, and is not asked for.
+        if side == Side::Client && self.session.is_transferring() && sys::at_urgent_mark(self.client.stream()) {
+            self.step(Event::Urgent);
+        }
+        let now = self.shared.now();
+        SCRATCH.with_borrow_mut(|scratch| {
+            match self.pipe(side).stream().try_read(&mut scratch.buffer) {
+                Ok(0) => self.session.handle(Event::Eof(side), now, &mut scratch.effects),
+                Ok(n) => {
+                    let bytes = scratch.buffer.get(..n).unwrap_or_default();
+                    self.session.handle(Event::Bytes(side, bytes), now, &mut scratch.effects);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => self.gone(side),
+            }
+            self.carry_out(&mut scratch.effects);
+        });
+    }
+
+    fn step(&mut self, event: Event<'_>) {
+        let now = self.shared.now();
+        SCRATCH.with_borrow_mut(|scratch| {
+            self.session.handle(event, now, &mut scratch.effects);
+            self.carry_out(&mut scratch.effects);
+        });
+    }
+
+    fn carry_out(&mut self, effects: &mut Effects) {
+        while let Some(effect) = effects.poll() {
+            match effect {
+                Effect::Send { side, bytes, urgent: false } => self.pipe(side).send(bytes),
+                Effect::Send { side, bytes, urgent: true } => self.pipe(side).send_urgent(bytes),
+                Effect::Shutdown(side) => self.pipe(side).shutdown(),
+                Effect::Open(id, request) => {
+                    let opening = self.shared.firewall.open(request);
+                    self.openings.push((id, request.announcement, opening));
+                }
+                Effect::Close(id) => self.close_pinhole(id),
+                Effect::Note(note) => self.record.note(note),
+                Effect::End(reason) => self.end = Some(reason),
+            }
+        }
+    }
+
+    fn opened(&mut self, id: PinholeId, announcement: Announcement, opened: Result<Lease, firewall::Error>) {
+        match opened {
+            Ok(lease) => {
+                self.record.pinhole_opened(lease.pinhole(), lease.took());
+                let port = lease.pinhole().entrance.port();
+                self.leases.push((id, lease));
+                self.step(Event::Granted(id, port));
+            }
+            Err(error) => {
+                self.record.pinhole_failed(announcement, &error);
+                self.step(Event::Refused(id));
+            }
+        }
+    }
+
+    fn close_pinhole(&mut self, id: PinholeId) {
+        self.openings.retain(|(opening, ..)| *opening != id);
+        if let Some(at) = self.leases.iter().position(|(lease, _)| *lease == id) {
+            let (_, lease) = self.leases.swap_remove(at);
+            self.record.pinhole_closed(lease.pinhole());
+        }
+        if self.leases.is_empty() {
+            self.leases = Vec::new();
+        }
+    }
+
+    /// A peer went without closing: there is nobody left to speak for.
+    fn gone(&mut self, side: Side) {
+        self.end.get_or_insert(match side {
+            Side::Client => EndReason::ClientClosed,
+            Side::Server => EndReason::ServerClosed,
+        });
+    }
+}
+
+/// The next pinhole that is in force or refused.
+async fn next_opened(
+    openings: &mut Vec<(PinholeId, Announcement, Opening)>,
+) -> (PinholeId, Announcement, Result<Lease, firewall::Error>) {
+    poll_fn(|context| {
+        for (at, (.., opening)) in openings.iter_mut().enumerate() {
+            if let Poll::Ready(opened) = Future::poll(Pin::new(opening), context) {
+                let (id, announcement, _) = openings.swap_remove(at);
+                return Poll::Ready((id, announcement, opened));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+async fn readiness(stream: &TcpStream, interest: Option<Interest>) -> io::Result<Ready> {
+    match interest {
+        Some(interest) => stream.ready(interest).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until the daemon is further down than `obeyed`.
+async fn wait_beyond(
+    going_down: &mut tokio::sync::watch::Receiver<GoingDown>,
+    obeyed: GoingDown,
+) -> Result<GoingDown, tokio::sync::watch::error::RecvError> {
+    going_down.wait_for(|how_far| *how_far > obeyed).await.map(|how_far| *how_far)
+}
+
+/// Sends what waits, half-closes, and gives the peer a moment to close as well: a socket closed with unread bytes in it is
+/// reset, and the reset could overtake the last words.
+async fn close(pipe: &mut Pipe) {
+    let _ = timeout(LAST_WORDS, async {
+        while pipe.is_waiting() && !pipe.has_failed() && pipe.stream().writable().await.is_ok() {
+            pipe.flush();
+        }
+    })
+    .await;
+    pipe.shutdown();
+    let _ = timeout(LINGER, async {
+        while !pipe.has_failed() && pipe.stream().readable().await.is_ok() {
+            match SCRATCH.with_borrow_mut(|scratch| pipe.stream().try_read(&mut scratch.buffer)) {
+                Ok(0) => return,
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
+                _ => {}
+            }
+        }
+    })
+    .await;
+}

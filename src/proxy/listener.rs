@@ -1,0 +1,106 @@
+//! Accepts connections and starts a session for each.
+//!
+//! Lives here: the accept loop, its back-off, and the answer to those who are over a limit. Not here: anything about a session
+//! that has begun (`driver`).
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+
+use super::limits::Full;
+use super::origin::canonical;
+use super::{GoingDown, ListenerSettings, Shared, driver};
+use crate::observe::metrics::Rejection;
+
+/// Back-off after an accept error that will not pass by itself at once (no descriptors, no memory): from the first to the
+/// second, doubling. Accept errors are weather: they never end the loop.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// Held by every session; when the last one is dropped the daemon knows that all have ended.
+pub type Alive = mpsc::Sender<std::convert::Infallible>;
+
+/// Accepts until the daemon goes down.
+pub async fn serve(
+    listener: TcpListener,
+    settings: Arc<ListenerSettings>,
+    shared: Arc<Shared>,
+    mut going_down: watch::Receiver<GoingDown>,
+    alive: Alive,
+) {
+    let mut back_off = BACK_OFF.0;
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = going_down.wait_for(|&how_far| how_far > GoingDown::No) => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                back_off = BACK_OFF.0;
+                admit(stream, canonical(peer), &settings, &shared, &alive);
+            }
+            Err(error) => {
+                shared.metrics.accept_error();
+                if is_of_the_connection(&error) {
+                    continue;
+                }
+                tracing::warn!(
+                    listener = settings.name,
+                    %error,
+                    "cannot accept connections for now; raise the limit of open files (LimitNOFILE=) if this stays"
+                );
+                tokio::time::sleep(back_off).await;
+                back_off = (back_off * 2).min(BACK_OFF.1);
+            }
+        }
+    }
+}
+
+/// Whether an accept error concerns that one connection, which is gone, and not the listener (accept(2), "Error handling").
+fn is_of_the_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::WouldBlock
+            | io::ErrorKind::TimedOut
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown
+            | io::ErrorKind::PermissionDenied
+    )
+}
+
+fn admit(
+    stream: TcpStream,
+    client: std::net::SocketAddr,
+    settings: &Arc<ListenerSettings>,
+    shared: &Arc<Shared>,
+    alive: &Alive,
+) {
+    let live = shared.live();
+    match shared.limits.admit(client.ip(), live.sessions, live.sessions_per_client) {
+        Ok(permit) => {
+            let (settings, shared, alive) = (settings.clone(), shared.clone(), alive.clone());
+            tokio::spawn(async move {
+                driver::run(stream, client, &settings, &shared, live).await;
+                drop((permit, alive));
+            });
+        }
+        Err(full) => {
+            let (text, reason): (&[u8], _) = match full {
+                Full::Sessions => (b"421 Too many sessions on this gateway; try again later.\r\n", Rejection::Sessions),
+                Full::Client => {
+                    (b"421 Too many sessions from your address; end one first.\r\n", Rejection::SessionsPerClient)
+                }
+            };
+            shared.metrics.rejected(reason);
+            tracing::debug!(listener = settings.name, %client, reason = reason.as_str(), "connection turned away");
+            // A new connection has room for a line; if not, closing says enough.
+            let _ = stream.try_write(text);
+        }
+    }
+}

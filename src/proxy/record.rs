@@ -1,0 +1,140 @@
+//! What a session leaves in logs and metrics.
+//!
+//! Lives here: the one place that turns notes of the session into counts and log lines, each with the session's id. Not here:
+//! the names of metrics and the format of the log (`observe`). No line of a peer is ever logged, so no password can be.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::origin::Way;
+use crate::firewall;
+use crate::observe::limiter::Limiter;
+use crate::observe::metrics::{Metrics, Rejection};
+use crate::pinhole::{Announcement, Pinhole};
+use crate::session::effect::{EndReason, Note, Refusal};
+
+/// Refusals can be provoked at will: so many a second are logged, the rest is only counted.
+static REFUSALS: Limiter = Limiter::per_second(10);
+
+/// The record of one session.
+pub struct Record<'a> {
+    id: u64,
+    client: SocketAddr,
+    listener: &'a str,
+    metrics: &'a Metrics,
+    started: Instant,
+}
+
+impl<'a> Record<'a> {
+    /// A client was admitted.
+    pub fn start(id: u64, client: SocketAddr, listener: &'a str, metrics: &'a Metrics) -> Self {
+        metrics.session_started(listener);
+        Self { id, client, listener, metrics, started: Instant::now() }
+    }
+
+    /// Both control connections are there.
+    pub fn opened(&self, way: Way, source: SocketAddr) {
+        tracing::info!(
+            session = self.id,
+            listener = self.listener,
+            client = %self.client,
+            original = %way.original,
+            source = %source,
+            server = %way.server,
+            "session opened"
+        );
+    }
+
+    /// The session could not begin.
+    pub fn rejected(&self, reason: Rejection, why: &str) {
+        self.metrics.rejected(reason);
+        self.metrics.session_ended(self.listener, "rejected", self.started.elapsed());
+        tracing::info!(
+            session = self.id,
+            listener = self.listener,
+            client = %self.client,
+            reason = reason.as_str(),
+            "session refused: {why}"
+        );
+    }
+
+    /// The session is over.
+    pub fn ended(&self, reason: EndReason) {
+        let duration = self.started.elapsed();
+        self.metrics.session_ended(self.listener, reason.as_str(), duration);
+        tracing::info!(session = self.id, reason = reason.as_str(), duration = ?round(duration), "session ended");
+    }
+
+    /// Something happened in it.
+    pub fn note(&self, note: Note) {
+        match note {
+            Note::Command(name) => {
+                self.metrics.command(name);
+                tracing::trace!(session = self.id, command = name, "command");
+            }
+            Note::Refused(refusal, announced) => {
+                self.metrics.refused(refusal.as_str());
+                if let Some(suppressed) = REFUSALS.admit() {
+                    self.log_refusal(refusal, announced, suppressed);
+                }
+            }
+            Note::LoggedIn => tracing::debug!(session = self.id, "logged in"),
+            Note::Opaque => {
+                tracing::info!(
+                    session = self.id,
+                    "control channel became TLS: its data connections cannot be seen, nor helped, from here"
+                );
+            }
+            Note::Rewritten(announcement) => {
+                tracing::debug!(session = self.id, mode = announcement.as_str(), "address rewritten");
+            }
+            Note::PinholeExpired(announcement) => {
+                self.metrics.pinhole_expired(announcement);
+                tracing::info!(
+                    session = self.id,
+                    mode = announcement.as_str(),
+                    "pinhole was not used in time and is closed"
+                );
+            }
+        }
+    }
+
+    fn log_refusal(&self, refusal: Refusal, announced: Option<SocketAddr>, suppressed: u64) {
+        let (session, reason) = (self.id, refusal.as_str());
+        match (refusal, announced) {
+            (Refusal::ForeignAddress, Some(announced)) => tracing::warn!(
+                session,
+                reason,
+                suppressed,
+                "client announced {announced} but its control connection comes from {}; refused",
+                self.client.ip()
+            ),
+            (_, Some(announced)) => {
+                tracing::warn!(session, reason, suppressed, "refused the announcement of {announced}")
+            }
+            (_, None) => tracing::warn!(session, reason, suppressed, "refused"),
+        }
+    }
+
+    /// A pinhole is in force.
+    pub fn pinhole_opened(&self, pinhole: &Pinhole, took: Duration) {
+        self.metrics.pinhole_opened(pinhole.announcement, pinhole.is_ipv6(), took);
+        tracing::debug!(session = self.id, took_us = took.as_micros(), "pinhole opened: {pinhole}");
+    }
+
+    /// A pinhole could not be opened.
+    pub fn pinhole_failed(&self, announcement: Announcement, error: &firewall::Error) {
+        self.metrics.firewall_error(error.kind().as_str());
+        tracing::error!(session = self.id, mode = announcement.as_str(), "cannot open a pinhole: {error}");
+    }
+
+    /// A pinhole is gone.
+    pub fn pinhole_closed(&self, pinhole: &Pinhole) {
+        self.metrics.pinhole_closed();
+        tracing::debug!(session = self.id, mode = pinhole.announcement.as_str(), entrance = %pinhole.entrance, "pinhole closed");
+    }
+}
+
+fn round(duration: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
