@@ -16,6 +16,32 @@ fn every_transcript_is_true() {
     assert!(problems.is_empty(), "{} of {}:\n\n{}\n", problems.len(), all.len(), problems.join("\n\n"));
 }
 
+/// Cases of the catalogue of attacks that no transcript can show, and where they are tested instead.
+const ELSEWHERE: &[(u32, &str)] = &[
+    (32, "the port allocator picks the entrance: src/firewall/ports.rs"),
+    (37, "a fallback from EPSV to PASV is not offered; a server that hangs meets the idle timeout"),
+    (38, "any segmentation: tests/chunking.rs"),
+    (42, "injected commands are ordinary commands: every transcript of PORT applies"),
+    (55, "what is logged: tests of src/observe"),
+    (56, "what is logged: tests of src/observe"),
+];
+
+/// Its sections 1 to 3, and what belongs to the session of the later ones.
+fn cases() -> Vec<u32> {
+    (1..=60).chain([73, 78, 79]).collect()
+}
+
+#[test]
+fn every_attack_on_the_control_channel_has_a_transcript_that_names_it() {
+    let texts = transcript::texts();
+    let named = |case: u32| texts.iter().any(|(_, text)| text.contains(&format!("C{case:02}")));
+    let missing: Vec<u32> = cases()
+        .into_iter()
+        .filter(|case| !named(*case) && !ELSEWHERE.iter().any(|(number, _)| number == case))
+        .collect();
+    assert!(missing.is_empty(), "no transcript names these cases: {missing:?}");
+}
+
 #[test]
 fn a_transcript_that_is_not_true_is_found_out_with_its_line() {
     let header = "client 198.51.100.7:40001\noriginal 203.0.113.1:21\nsource 198.51.100.7:40001\nserver 203.0.113.1:21\nlogin done\n";

@@ -111,19 +111,21 @@ impl Session {
         effects: &mut Effects,
     ) {
         effects.push(Effect::Note(Note::Command(name.unwrap_or("other"))));
-        let urgent = std::mem::replace(&mut self.urgent, Urgent::No);
+        // Only these are sent during a transfer, with the Synch before them (RFC 959 §4.1.3). A server that reads its control
+        // connection only when signalled, as vsftpd does, would not see them without it. Commands that were read before them
+        // and had to wait leave it to them.
+        let urgent = match verb {
+            Verb::Abor | Verb::Stat | Verb::Quit => std::mem::replace(&mut self.urgent, Urgent::No),
+            _ => Urgent::No,
+        };
         match urgent {
-            // Only these are sent during a transfer, with the Synch before them (RFC 959 §4.1.3). A server that reads its
-            // control connection only when signalled, as vsftpd does, would not see them without it.
-            Urgent::Telnet if matches!(verb, Verb::Abor | Verb::Stat | Verb::Quit) => {
+            Urgent::Telnet => {
                 effects.send_urgent(Side::Server, SYNCH_URGENT);
                 effects.send(Side::Server, &[SYNCH_MARK]);
                 effects.send(Side::Server, line);
             }
-            Urgent::Plain if matches!(verb, Verb::Abor | Verb::Stat | Verb::Quit) => {
-                effects.send_urgent(Side::Server, &line.concat());
-            }
-            Urgent::Telnet | Urgent::Plain | Urgent::No => effects.send(Side::Server, line),
+            Urgent::Plain => effects.send_urgent(Side::Server, &line.concat()),
+            Urgent::No => effects.send(Side::Server, line),
         }
         self.pending.push(kind);
     }
@@ -143,10 +145,9 @@ impl Session {
     /// Our own answers whose turn has come. While a 227 waits for its pinhole, none has: it is older than they are.
     pub(super) fn answer_local(&mut self, effects: &mut Effects) {
         while self.held_reply.is_none()
-            && let Some(Kind::Local(reply)) = self.pending.front()
+            && let Some(reply) = self.pending.pop_local()
         {
-            self.pending.pop();
-            effects.send(Side::Client, &[reply.line()]);
+            self.say(reply, effects);
         }
     }
 

@@ -108,10 +108,6 @@ impl Sides {
         }
     }
 
-    fn any(self) -> bool {
-        self.client || self.server
-    }
-
     fn all(self) -> bool {
         self.client && self.server
     }
@@ -158,6 +154,9 @@ pub struct Session {
 
 /// The first byte of a TLS client: a record of type handshake (RFC 8446 §5.1). No FTP command begins with it.
 const TLS_HANDSHAKE: u8 = 0x16;
+
+/// The byte that begins a Telnet command (RFC 854).
+const TELNET_IAC: u8 = 0xff;
 
 /// Lines beyond the limit that a client may send before it is taken for hostile.
 const LONG_LINES: u8 = 3;
@@ -225,7 +224,7 @@ impl Session {
         if self.ended {
             return None;
         }
-        self.timers.deadline(&self.settings, self.pending.is_transferring(), self.closed.any())
+        self.timers.deadline(&self.settings, self.pending.is_transferring(), self.closed)
     }
 
     /// Whether bytes from this side can be taken now. While not, leave them in the socket: TCP holds the peer back.
@@ -285,17 +284,27 @@ impl Session {
             self.hostile(Refusal::CrossProtocol, Local::NotFtp, effects);
             return;
         }
-        let (bytes, telnet) = self.telnet.filter(bytes);
-        if !telnet.answers.is_empty() {
-            effects.send(Side::Client, &[&telnet.answers]);
+        if !bytes.contains(&TELNET_IAC) {
+            return self.client_bytes(bytes, now, effects);
         }
-        if telnet.options > 0 {
+        // Line by line, so that neither an answer to an option nor a Synch overtakes the commands before it.
+        for line in bytes.split_inclusive(|&byte| byte == b'\n') {
+            if !self.ended {
+                self.client_bytes(line, now, effects);
+            }
+        }
+    }
+
+    fn client_bytes(&mut self, bytes: &[u8], now: Millis, effects: &mut Effects) {
+        let (bytes, telnet) = self.telnet.filter(bytes);
+        self.tell(&telnet.answers, effects);
+        for _ in 0..telnet.options {
             effects.push(Effect::Note(Note::Refused(Refusal::TelnetOption, None)));
         }
         if telnet.synch {
             self.urgent = Urgent::Telnet;
         }
-        self.lines(side, &bytes, now, effects);
+        self.lines(Side::Client, &bytes, now, effects);
     }
 
     /// Passes bytes on unread, after a look at the client's very first: a client and a server that only pretend to begin TLS
@@ -372,8 +381,10 @@ impl Session {
 
     /// What becomes due once all that could be read was read.
     fn follow_up(&mut self, effects: &mut Effects) {
-        for side in [Side::Client, Side::Server] {
-            if !self.closed.has(side) || self.shut.has(side) || !self.can_read(side) {
+        for side in [Side::Server, Side::Client] {
+            // What waits for an answer that cannot come any more waits no longer.
+            let in_vain = !self.ended && side == Side::Client && self.shut.server;
+            if !self.closed.has(side) || self.shut.has(side) || !(self.can_read(side) || in_vain) {
                 continue;
             }
             if side == Side::Server {
@@ -397,7 +408,7 @@ impl Session {
     }
 
     fn tick(&mut self, now: Millis, effects: &mut Effects) {
-        match self.timers.expired(&self.settings, self.pending.is_transferring(), self.closed.any(), now) {
+        match self.timers.expired(&self.settings, self.pending.is_transferring(), self.closed, now) {
             None => {}
             Some(timers::Timer::Pinhole) => {
                 self.timers.pinhole = None;
@@ -420,8 +431,15 @@ impl Session {
         }
     }
 
-    fn say(&mut self, reply: Local, effects: &mut Effects) {
-        effects.send(Side::Client, &[reply.line()]);
+    fn say(&self, reply: Local, effects: &mut Effects) {
+        self.tell(reply.line(), effects);
+    }
+
+    /// Words of our own to the client, who does not hear any more once the server's end was passed on.
+    fn tell(&self, bytes: &[u8], effects: &mut Effects) {
+        if !self.shut.server {
+            effects.send(Side::Client, &[bytes]);
+        }
     }
 
     fn note_refusal(&mut self, why: Refusal, address: Option<SocketAddr>, effects: &mut Effects) {

@@ -1,6 +1,6 @@
 //! The reply FIFO: which command the next reply answers.
 //!
-//! Lives here: [`Slot`], [`Kind`], [`Pending`]. Not here: what follows from an answer (`server_side`).
+//! Lives here: [`Kind`] of a slot, [`Pending`]. Not here: what follows from an answer (`server_side`).
 //!
 //! FTP answers commands in their order (RFC 959 §5.4), so every command that was passed on has a slot, and so has every
 //! command that ftpgate answers itself, lest its answer overtake another. A 1yz reply leaves its slot in place; a late 226, a
@@ -126,9 +126,14 @@ impl Pending {
     /// - ABOR has two replies at most, of which one may be missing: whatever cannot answer it belongs to the next command. Once
     ///   it may have been answered, that includes refusals: a server that knows ABOR does not refuse it.
     pub fn settle(&mut self, code: Code) {
-        if let (Some(Kind::Transfer { started: true }), Some(Kind::Stat)) = (self.slots.front(), self.slots.get(1)) {
-            if matches!(code.0, 211..=213) {
-                self.slots.swap(0, 1);
+        if let Some(Kind::Transfer { started: true }) = self.slots.front() {
+            // What is answered here waits behind the transfer; the server has not seen it.
+            let seen = |(at, kind): &(usize, &Kind)| *at > 0 && !matches!(kind, Kind::Local(_));
+            let next = self.slots.iter().enumerate().find(seen);
+            if let (211..=213, Some((at, Kind::Stat))) = (code.0, next)
+                && let Some(stat) = self.slots.remove(at)
+            {
+                self.slots.push_front(stat);
             }
             return;
         }
@@ -138,6 +143,19 @@ impl Pending {
         {
             self.slots.pop_front();
         }
+    }
+
+    /// Takes off what ftpgate shall say now, if its turn has come. An ABOR that may have had its answer keeps nobody waiting: a
+    /// client that believes so would wait for ever.
+    pub fn pop_local(&mut self) -> Option<Local> {
+        let at = self.slots.iter().position(|kind| !matches!(kind, Kind::Abor { optional: true }))?;
+        let Some(&Kind::Local(reply)) = self.slots.get(at) else { return None };
+        if at == 0 {
+            self.pop()
+        } else {
+            self.slots.remove(at)
+        };
+        Some(reply)
     }
 
     /// The transfer before an ABOR ended well: the same reply may have been ABOR's.

@@ -4,12 +4,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Settings;
 use super::effect::Millis;
+use super::{Settings, Sides};
 
 /// How long the other side has, once one side has closed, to say its last words (milliseconds). Not configurable: it only
 /// bounds what a vanished peer can hold.
 pub const HALF_CLOSED: u64 = 30_000;
+
+/// How long a transfer may take without a word on the control connection: a week. The data connection's own limits are the
+/// firewall's; this is only so that no session lasts for ever, whatever its peers leave open.
+pub const TRANSFER: u64 = 7 * 24 * 3_600_000;
 
 /// What ran out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,26 +60,33 @@ impl Timers {
     }
 
     /// The earliest deadline.
-    pub fn deadline(&self, settings: &Settings, transferring: bool, half_closed: bool) -> Option<Millis> {
-        self.all(settings, transferring, half_closed).into_iter().flatten().map(|(at, _)| at).min()
+    pub(super) fn deadline(&self, settings: &Settings, transferring: bool, closed: Sides) -> Option<Millis> {
+        self.all(settings, transferring, closed).into_iter().flatten().map(|(at, _)| at).min()
     }
 
     /// What has run out by `now`, the earliest first.
-    pub fn expired(&self, settings: &Settings, transferring: bool, half_closed: bool, now: Millis) -> Option<Timer> {
-        let all = self.all(settings, transferring, half_closed);
+    pub(super) fn expired(&self, settings: &Settings, transferring: bool, closed: Sides, now: Millis) -> Option<Timer> {
+        let all = self.all(settings, transferring, closed);
         all.into_iter().flatten().filter(|(at, _)| *at <= now).min_by_key(|(at, _)| *at).map(|(_, timer)| timer)
     }
 
-    fn all(&self, settings: &Settings, transferring: bool, half_closed: bool) -> [Option<(Millis, Timer)>; 4] {
+    fn all(&self, settings: &Settings, transferring: bool, closed: Sides) -> [Option<(Millis, Timer)>; 4] {
         let after = |span: u64| Millis(self.last_activity.0.saturating_add(span));
         // RFC 1123 §4.1.3.2, RFC 6384 §12: a session with a transfer under way is not idle, however quiet its control
         // connection is; nor is its pinhole unused.
         let quiet = !transferring;
+        // A server that has closed will not end its transfer. One whose client has closed may, but not take for ever.
+        let half_closed = match (closed.client, closed.server) {
+            (_, true) => Some(HALF_CLOSED),
+            (true, false) if transferring => Some(settings.idle_timeout),
+            (true, false) => Some(HALF_CLOSED),
+            (false, false) => None,
+        };
         [
             self.login.map(|at| (at, Timer::Login)),
             self.pinhole.filter(|_| quiet).map(|at| (at, Timer::Pinhole)),
-            quiet.then(|| (after(settings.idle_timeout), Timer::Idle)),
-            (quiet && half_closed).then(|| (after(HALF_CLOSED), Timer::HalfClosed)),
+            Some((after(if quiet { settings.idle_timeout } else { TRANSFER }), Timer::Idle)),
+            half_closed.map(|span| (after(span), Timer::HalfClosed)),
         ]
     }
 }

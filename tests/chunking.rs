@@ -1,0 +1,291 @@
+//! Any segmentation of the bytes means the same (RFC 1123 §4.1.2.10): the session does the same things whether a conversation
+//! arrives in whole segments, byte by byte, or cut at random.
+//!
+//! Two sources of conversations: the recorded ones in `tests/transcripts`, and random ones. Compared are the bytes that leave
+//! on each side, where their urgent marks stand, and all other effects in their order. Not here: the player (`harness`).
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, unreachable_pub)] // test helpers may
+#![allow(dead_code)] // each test binary uses its part of the harness
+
+mod harness;
+
+use std::collections::VecDeque;
+
+use ftpgate::session::effect::{Effect, Note, Refusal, Side};
+use ftpgate::session::{Ends, Settings};
+use harness::notation;
+use harness::player::Player;
+use harness::transcript::{self, Input, Step, Transcript, What};
+use proptest::prelude::*;
+
+/// What a conversation led to, however it was cut.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Outcome {
+    to_client: Vec<u8>,
+    to_server: Vec<u8>,
+    /// Offsets in `to_server` behind which the urgent mark stands.
+    urgent: Vec<usize>,
+    /// All but bytes, in order; Telnet refusals apart, since they answer no command and may come earlier when a command waits.
+    facts: Vec<String>,
+    telnet: usize,
+}
+
+impl Outcome {
+    fn see(&mut self, effect: &Effect<'_>) {
+        match effect {
+            Effect::Send { side: Side::Client, bytes, .. } => self.to_client.extend_from_slice(bytes),
+            Effect::Send { side: Side::Server, bytes, urgent } => {
+                self.to_server.extend_from_slice(bytes);
+                if *urgent {
+                    self.urgent.push(self.to_server.len());
+                }
+            }
+            Effect::Note(Note::Refused(Refusal::TelnetOption, _)) => self.telnet += 1,
+            Effect::Note(note) => self.facts.push(format!("{note:?}")),
+            Effect::Open(id, request) => self.facts.push(format!("{id:?} {request:?}")),
+            other => self.facts.push(format!("{other:?}")),
+        }
+    }
+}
+
+/// Says how many of the bytes that wait in the socket come next.
+type Cut<'a> = dyn FnMut(usize) -> usize + 'a;
+
+/// A driver with two sockets: it reads what the session wants, in pieces, and leaves the rest where it is.
+struct Driver<'a> {
+    player: Player,
+    outcome: Outcome,
+    sockets: [VecDeque<u8>; 2],
+    closing: [bool; 2],
+    /// Answers every pinhole at once, if the conversation does not say when.
+    grants: bool,
+    cut: &'a mut Cut<'a>,
+}
+
+impl<'a> Driver<'a> {
+    fn run(transcript: &Transcript, grants: bool, cut: &'a mut Cut<'a>) -> Outcome {
+        let mut player = Player::new(transcript);
+        player.restores = false; // the other tests do
+        let mut driver = Driver {
+            player,
+            outcome: Outcome::default(),
+            sockets: Default::default(),
+            closing: [false; 2],
+            grants,
+            cut,
+        };
+        for input in inputs(transcript) {
+            match input {
+                Input::Bytes(side, bytes) => driver.sockets[index(*side)].extend(bytes),
+                Input::Eof(side) => driver.closing[index(*side)] = true,
+                other => driver.give(other),
+            }
+            while driver.read() {}
+        }
+        driver.outcome
+    }
+
+    /// One piece, or the end, of a socket that the session wants to read; the client's first.
+    fn read(&mut self) -> bool {
+        for side in [Side::Client, Side::Server] {
+            let at = index(side);
+            if !self.player.session.wants(side) {
+                continue;
+            }
+            let waiting = self.sockets[at].len();
+            if waiting > 0 {
+                let size = (self.cut)(waiting).clamp(1, waiting);
+                let piece = self.sockets[at].drain(..size).collect();
+                self.give(&Input::Bytes(side, piece));
+                return true;
+            }
+            if std::mem::take(&mut self.closing[at]) {
+                self.give(&Input::Eof(side));
+                return true;
+            }
+        }
+        false
+    }
+
+    fn give(&mut self, input: &Input) {
+        let mut asked = Vec::new();
+        let outcome = &mut self.outcome;
+        self.player.give(input, &mut |effect| {
+            outcome.see(effect);
+            if let Effect::Open(id, request) = effect {
+                asked.push((id.0, request.target.port()));
+            }
+        });
+        if !self.grants {
+            return;
+        }
+        for (id, port) in asked {
+            let answer = if id % 4 == 3 { Input::Refused(id) } else { Input::Granted(id, 50_000 | port) };
+            self.give(&answer);
+        }
+    }
+}
+
+fn index(side: Side) -> usize {
+    usize::from(side == Side::Server)
+}
+
+fn inputs(transcript: &Transcript) -> impl Iterator<Item = &Input> {
+    transcript.steps.iter().filter_map(|step| match &step.what {
+        What::Input(input) => Some(input),
+        What::Expect(_) | What::Wants(..) => None,
+    })
+}
+
+/// A small generator of our own, so that a failure can be repeated from its seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % u64::try_from(limit.max(1)).unwrap()).unwrap()
+    }
+
+    /// Mostly short pieces, sometimes long ones.
+    fn piece(&mut self, waiting: usize) -> usize {
+        let longest = if self.below(4) == 0 { waiting } else { waiting.min(5) };
+        1 + self.below(longest)
+    }
+}
+
+fn assert_same(whole: &Outcome, other: &Outcome, how: &str) {
+    let text = |bytes: &[u8]| notation::to_text(bytes).join("\n");
+    assert_eq!(text(&whole.to_client), text(&other.to_client), "to the client, {how}");
+    assert_eq!(text(&whole.to_server), text(&other.to_server), "to the server, {how}");
+    assert_eq!(whole, other, "{how}");
+}
+
+#[test]
+fn c38_recorded_conversations_mean_the_same_in_pieces() {
+    let all = transcript::all();
+    assert!(!all.is_empty());
+    for transcript in all {
+        let name = &transcript.name;
+        let whole = Driver::run(&transcript, false, &mut |waiting| waiting);
+        assert_same(&whole, &Driver::run(&transcript, false, &mut |_| 1), &format!("{name} byte by byte"));
+        for seed in 1..=20 {
+            let mut random = Random(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
+            let pieces = Driver::run(&transcript, false, &mut |waiting| random.piece(waiting));
+            assert_same(&whole, &pieces, &format!("{name} in pieces, seed {seed}"));
+        }
+    }
+}
+
+#[test]
+fn c38_recorded_conversations_mean_the_same_joined() {
+    let mut joined_some = false;
+    for transcript in transcript::all() {
+        let whole = Driver::run(&transcript, false, &mut |waiting| waiting);
+        let mut joined = transcript.clone();
+        joined.steps = join(&transcript);
+        joined_some |= joined.steps.len() < inputs(&transcript).count();
+        assert_same(
+            &whole,
+            &Driver::run(&joined, false, &mut |waiting| waiting),
+            &format!("{} joined", transcript.name),
+        );
+    }
+    assert!(joined_some);
+}
+
+/// The same inputs, with what a side says in a row in one segment.
+fn join(transcript: &Transcript) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    for input in inputs(transcript) {
+        if let Input::Bytes(side, bytes) = input
+            && let Some(Step { what: What::Input(Input::Bytes(last, joined)), .. }) = steps.last_mut()
+            && side == last
+        {
+            joined.extend_from_slice(bytes);
+            continue;
+        }
+        steps.push(Step { line: 0, what: What::Input(input.clone()) });
+    }
+    steps
+}
+
+/// What clients say. AUTH is not among them: while it is unanswered, what the client says next and what the server says next
+/// are a race that segmentation decides; the recorded conversations and the simulation have it.
+fn from_client() -> impl Strategy<Value = Vec<u8>> {
+    let line = |text: &'static [u8]| Just([text, b"\r\n"].concat());
+    prop_oneof![
+        4 => prop::sample::select(vec![
+            &b"PASV"[..], b"EPSV", b"epsv 1", b"PORT 10,0,0,7,156,164", b"EPRT |1|10.0.0.7|40101|", b"LIST", b"RETR x",
+            b"STOR y", b"NOOP", b"ABOR", b"STAT", b"PWD", b"CWD \xe4\xff\xff", b"SIZE a\r\0b",
+        ]).prop_flat_map(line),
+        2 => prop::sample::select(vec![
+            &b"PORT 10,0,0,8,156,164"[..], b"PORT 10,0,0,7,0,22", b"PORT 1,2", b"EPRT |2|::1|40000|", b"LPSV", b"EPSV 2",
+            b"EPSV ALL", b"PASVX", b"  PASV", b"PO\0RT", b"PWD\rQUIT", b"", b"\xff\xfd\x03NOOP", b"NO\xff\xfb\x01OP",
+            b"\xff\xfa\x01\x02\xff\xf0PWD", b"REIN", b"227 (1,2,3,4,5,6)", b"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        ]).prop_flat_map(line),
+        1 => Just(b"NOOP\n".to_vec()),
+        1 => prop::collection::vec(any::<u8>(), 0..12),
+    ]
+}
+
+/// What servers say, whether anybody asked or not.
+fn from_server() -> impl Strategy<Value = Vec<u8>> {
+    let line = |text: &'static [u8]| Just([text, b"\r\n"].concat());
+    prop_oneof![
+        4 => prop::sample::select(vec![
+            &b"227 ok (203,0,113,5,195,80)."[..], b"227 =10,9,9,9,195,81", b"229 ok (|||50002|)", b"200 ok", b"150 go", b"226 done",
+            b"250 ok", b"550 no", b"425 no", b"426 aborted", b"230 in", b"220 ready", b"502 what",
+        ]).prop_flat_map(line),
+        2 => prop::sample::select(vec![
+            &b"227 Logout."[..], b"227 ok (1,2,3,4,0,25)", b"227-first", b"227 last (203,0,113,5,195,80)", b"213-status", b"213 end",
+            b" text", b"hello", b"22", b"200", b"229 (||1|5|)", b"228 (4,4,1,2,3,4,2,5,6)", b"211 stat",
+            b"200 AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        ]).prop_flat_map(line),
+        1 => Just(b"200 ok\n".to_vec()),
+        1 => prop::collection::vec(any::<u8>(), 0..12),
+    ]
+}
+
+fn conversation() -> impl Strategy<Value = Transcript> {
+    let segment = prop_oneof![
+        prop::collection::vec(from_client(), 1..6).prop_map(|lines| (Side::Client, lines.concat())),
+        prop::collection::vec(from_server(), 1..6).prop_map(|lines| (Side::Server, lines.concat())),
+    ];
+    prop::collection::vec(segment, 1..25).prop_map(|segments| Transcript {
+        name: "a random conversation".to_owned(),
+        ends: Ends {
+            client: "10.0.0.7:40001".parse().unwrap(),
+            original: "203.0.113.5:21".parse().unwrap(),
+            source: "198.51.100.1:40001".parse().unwrap(),
+            server: "203.0.113.5:21".parse().unwrap(),
+            announced: None,
+            entrance: None,
+        },
+        settings: Settings {
+            line_length: 48,
+            // Never reached: which commands were read when an answer comes is decided by the client, not by the pieces.
+            pipeline: 10_000,
+            pinhole_timeout: 60_000,
+            login_timeout: 120_000,
+            idle_timeout: 900_000,
+        },
+        logged_in: true,
+        steps: segments
+            .into_iter()
+            .map(|(side, bytes)| Step { line: 0, what: What::Input(Input::Bytes(side, bytes)) })
+            .collect(),
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn c38_random_conversations_mean_the_same_in_pieces(conversation in conversation(), seed in 1..u64::MAX) {
+        let mut random = Random(seed);
+        let whole = Driver::run(&conversation, true, &mut |waiting| waiting);
+        assert_same(&whole, &Driver::run(&conversation, true, &mut |waiting| random.piece(waiting)), "in pieces");
+        assert_same(&whole, &Driver::run(&conversation, true, &mut |_| 1), "byte by byte");
+    }
+}

@@ -1,0 +1,104 @@
+//! The inside of a session as its written-out form shows it, and what must be true of it at any moment.
+//!
+//! Lives here: [`State`] and its checks. It reads the JSON that a hand-over between processes would carry. Not here: what leaves
+//! the session (`watch`).
+
+use ftpgate::session::effect::Side;
+use ftpgate::session::{Session, Settings};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::firewall::Firewall;
+
+/// The parts of a session that the checks look at.
+#[derive(Debug, Deserialize)]
+pub struct State {
+    channel: String,
+    from_client: Buffer,
+    from_server: Buffer,
+    pending: Pending,
+    held_command: Option<Held>,
+    held_reply: Option<Held>,
+    pinhole: Option<(u32, Value)>,
+    auth_pending: bool,
+    closed: Sides,
+}
+
+#[derive(Debug, Deserialize)]
+struct Buffer {
+    kept: Vec<u8>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Pending {
+    slots: Vec<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Held {
+    id: u32,
+    line: Vec<u8>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Sides {
+    client: bool,
+    server: bool,
+}
+
+impl State {
+    /// Whether every command was answered; an ABOR that may have been need not be.
+    pub fn is_settled(&self) -> bool {
+        self.pending.slots.iter().all(|slot| slot["Abor"]["optional"] == true)
+    }
+
+    /// For complaints.
+    pub fn slots(&self) -> String {
+        format!("{:?}", self.pending.slots)
+    }
+
+    /// What must be true of a session that has not ended. `read` is the most that was ever read at once.
+    pub fn check(&self, session: &Session, settings: &Settings, firewall: &Firewall, read: usize) {
+        self.check_pinholes(firewall);
+        self.check_sizes(settings, read);
+        self.check_readiness(session, settings);
+        assert!(session.deadline().is_some(), "a session without a deadline: {self:?}");
+    }
+
+    /// Every pinhole that was granted and not closed is known to the session, and nothing else is.
+    fn check_pinholes(&self, firewall: &Firewall) {
+        let active = self.pending.slots.iter().filter_map(|slot| slot["Active"][0].as_u64());
+        let mut open: Vec<u32> = active.map(|id| u32::try_from(id).unwrap()).collect();
+        open.extend(self.pinhole.iter().map(|(id, _)| *id));
+        open.sort_unstable();
+        let mut waiting: Vec<u32> =
+            [&self.held_command, &self.held_reply].into_iter().flatten().map(|held| held.id).collect();
+        waiting.sort_unstable();
+        assert_eq!((waiting, open), firewall.ids(), "pinholes (waiting, open): the session's and the firewall's");
+    }
+
+    fn check_sizes(&self, settings: &Settings, read: usize) {
+        let most = settings.line_length + 2 + read;
+        assert!(self.from_client.kept.len() <= most, "{} bytes kept from the client", self.from_client.kept.len());
+        assert!(self.from_server.kept.len() <= most, "{} bytes kept from the server", self.from_server.kept.len());
+        for held in [&self.held_command, &self.held_reply].into_iter().flatten() {
+            assert!(held.line.len() <= settings.line_length + 2, "{} bytes held", held.line.len());
+        }
+        assert!(self.pending.slots.len() <= settings.pipeline, "{} commands pending", self.pending.slots.len());
+    }
+
+    /// A side that is not read has a reason, and one that is read has no line left over.
+    fn check_readiness(&self, session: &Session, settings: &Settings) {
+        let full = self.pending.slots.len() >= settings.pipeline;
+        let client = self.held_command.is_some() || self.auth_pending || full;
+        let server = self.held_reply.is_some();
+        assert_eq!(session.wants(Side::Client), !client && !self.closed.client, "the client is read or not: {self:?}");
+        assert_eq!(session.wants(Side::Server), !server && !self.closed.server, "the server is read or not: {self:?}");
+        let whole = |buffer: &Buffer| buffer.kept.contains(&b'\n');
+        assert!(client || !whole(&self.from_client), "a line from the client is stuck: {self:?}");
+        assert!(server || !whole(&self.from_server), "a line from the server is stuck: {self:?}");
+        if self.channel != "Clear" {
+            assert!(self.from_client.kept.is_empty() && self.from_server.kept.is_empty(), "opaque, and bytes are kept");
+        }
+    }
+}
