@@ -14,9 +14,9 @@ use super::raw::{
     Raw, RawControl, RawData, RawFirewall, RawLimits, RawLog, RawMetrics, RawNftables, RawPf, RawTimeouts, Scalar,
 };
 use super::values::{Fault, PortRange, parse_duration, parse_ports};
-use super::{Accounting, 
-    Backend, Config, Control, Data, Firewall, Level, Limits, Log, LogFormat, Metrics, Nftables, OnControlClose,
-    Ownership, Pf, Policy, Timeouts, Word, defaults,
+use super::{
+    Accounting, Backend, Config, Control, Data, Firewall, Level, Limits, Log, LogFormat, Metrics, Nftables,
+    OnControlClose, Ownership, Pf, Policy, Timeouts, Word, defaults,
 };
 
 /// A fault and the key it is about.

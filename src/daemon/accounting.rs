@@ -31,7 +31,9 @@ pub(super) fn advice() -> Option<&'static str> {
              effect; `sysctl -w net.netfilter.nf_conntrack_acct=1`, or data.accounting: enable",
         ),
         // Conntrack comes with the first rule that needs it.
-        Err(_) => Some("conntrack is not there (no /proc/sys/net/netfilter/nf_conntrack_acct); is nf_conntrack loaded?"),
+        Err(_) => {
+            Some("conntrack is not there (no /proc/sys/net/netfilter/nf_conntrack_acct); is nf_conntrack loaded?")
+        }
     }
 }
 

@@ -18,8 +18,8 @@ use crate::config::{self, Config};
 use crate::firewall::nftables::Nftables;
 use crate::firewall::worker::Firewall;
 use crate::observe::http;
-use crate::observe::xferlog::Xferlog;
 use crate::observe::metrics::Metrics;
+use crate::observe::xferlog::Xferlog;
 use crate::observe::{Ready, logging};
 use crate::protocol::command;
 use crate::proxy::{GoingDown, Parts, Shared, listener};
@@ -57,7 +57,8 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     let live = settings::live(&config, tracker.is_some());
     let (tell, told) = watch::channel(GoingDown::No);
     let listening = config.listeners.iter().flat_map(|l| l.listen.iter().map(SocketAddr::port)).collect();
-    let shared = Arc::new(Shared::new(Parts { firewall, tracker, metrics, transfers, live, listening, going_down: told }));
+    let shared =
+        Arc::new(Shared::new(Parts { firewall, tracker, metrics, transfers, live, listening, going_down: told }));
     let served = runtime.block_on(serve(config, file, listeners, metrics_listener, &shared, &tell, &logging));
     // Sessions that were told to end now may still be in the middle of something.
     runtime.shutdown_background();
@@ -193,7 +194,10 @@ fn cannot_listen(name: &str, address: SocketAddr, error: std::io::Error) -> anyh
 
 fn open_transfer_log(path: &Path) -> anyhow::Result<Xferlog> {
     Xferlog::open(path).with_context(|| {
-        format!("cannot open the transfer log {} (log.transfers): its directory must be there and writable", path.display())
+        format!(
+            "cannot open the transfer log {} (log.transfers): its directory must be there and writable",
+            path.display()
+        )
     })
 }
 

@@ -66,7 +66,9 @@ impl fmt::Display for Field<'_> {
             return f.write_str("*");
         }
         let text = String::from_utf8_lossy(self.0);
-        text.chars().map(|c| if c.is_whitespace() || c.is_control() { '_' } else { c }).try_for_each(|c| write!(f, "{c}"))
+        text.chars()
+            .map(|c| if c.is_whitespace() || c.is_control() { '_' } else { c })
+            .try_for_each(|c| write!(f, "{c}"))
     }
 }
 

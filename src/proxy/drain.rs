@@ -31,7 +31,7 @@ pub(super) fn after(shared: Arc<Shared>, watches: Vec<Watched>, limit: Duration)
             if timeout_at(until, over).await.is_err() {
                 tracing::info!(dialler = %flow.original.source, "data connection reset: data.drain_timeout is over");
                 shared.metrics.reset();
-                shared.firewall.reset(flow);
+                let _ = shared.tracker.as_ref().map(|tracker| tracker.forget(&flow));
             }
         }
     });

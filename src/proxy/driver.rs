@@ -27,7 +27,7 @@ use crate::firewall;
 use crate::firewall::conntrack::{Flow, FlowEvent, Watch};
 use crate::firewall::worker::{Lease, Opening};
 use crate::observe::metrics::Rejection;
-use crate::pinhole::{Announcement, DataEvent, Traffic};
+use crate::pinhole::{Announcement, DataEvent};
 use crate::session::effect::{Effect, Effects, EndReason, Event, Millis, PinholeId, Side};
 use crate::session::{Ends, Session};
 use crate::sys;
@@ -50,7 +50,13 @@ thread_local! {
 }
 
 /// Runs one session to its end.
-pub async fn run(client: TcpStream, peer: SocketAddr, listener: &ListenerSettings, shared: &Arc<Shared>, live: Arc<Live>) {
+pub async fn run(
+    client: TcpStream,
+    peer: SocketAddr,
+    listener: &ListenerSettings,
+    shared: &Arc<Shared>,
+    live: Arc<Live>,
+) {
     let record = Record::start(shared.session_id(), peer, &listener.name, shared);
     // What is over before the session begins lives on the heap until then, not in every session's task.
     let (way, server, source) = match Box::pin(begin(&client, peer, listener, shared, &live)).await {
@@ -314,7 +320,10 @@ impl Driver<'_> {
                 DataEvent::Used { dialler: flow.original.source }
             }
             Some(FlowEvent::Established) => return,
-            Some(FlowEvent::Closing(counters) | FlowEvent::Gone(counters)) => DataEvent::Over(counters.map(Traffic::from)),
+            Some(FlowEvent::Closing(counters) | FlowEvent::Gone(counters)) => {
+                let ipv6 = self.session.ends().client.is_ipv6();
+                DataEvent::Over(counters.map(|counters| counters.traffic(ipv6)))
+            }
             None => {
                 self.watches.retain(|(watched, ..)| *watched != id);
                 return;
@@ -342,7 +351,7 @@ impl Driver<'_> {
     fn reset(&mut self, id: PinholeId) {
         if let Some(flow) = self.flow(id) {
             self.record.reset(&flow);
-            self.shared.firewall.reset(flow);
+            let _ = self.shared.tracker.as_ref().map(|tracker| tracker.forget(&flow));
         }
     }
 

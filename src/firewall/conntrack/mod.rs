@@ -18,7 +18,7 @@ mod tracker;
 use std::net::SocketAddr;
 
 pub use self::tracker::{Options, Tracker, Watch};
-use crate::pinhole::Key;
+use crate::pinhole::{Key, Traffic};
 
 /// One direction of a connection: `CTA_TUPLE_ORIG` or `CTA_TUPLE_REPLY`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,6 +72,20 @@ pub struct Counters {
     pub from_initiator: Tally,
     /// To it.
     pub to_initiator: Tally,
+}
+
+impl Counters {
+    /// The payload, under the assumption that [`Traffic`] explains: headers with TCP timestamps, and one SYN each way.
+    pub fn traffic(&self, ipv6: bool) -> Traffic {
+        /// IP header, TCP header, timestamps (RFC 7323) with their padding.
+        const HEADERS: [u64; 2] = [20 + 20 + 12, 40 + 20 + 12];
+        /// What a SYN has more: maximum segment size, selective acknowledgements, window scale.
+        const SYN: u64 = 8;
+        let headers = if ipv6 { HEADERS[1] } else { HEADERS[0] };
+        let payload =
+            |tally: Tally| tally.bytes.saturating_sub(tally.packets.saturating_mul(headers).saturating_add(SYN));
+        Traffic { from_initiator: payload(self.from_initiator), to_initiator: payload(self.to_initiator) }
+    }
 }
 
 /// `enum tcp_conntrack`, linux/netfilter/nf_conntrack_tcp.h, as far as anybody here asks.

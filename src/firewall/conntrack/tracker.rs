@@ -210,6 +210,11 @@ impl Watch {
         self.events.recv().await
     }
 
+    /// The same for those who poll.
+    pub fn poll_next(&mut self, context: &mut std::task::Context<'_>) -> std::task::Poll<Option<FlowEvent>> {
+        self.events.poll_recv(context)
+    }
+
     /// What has happened already; `None` if nothing.
     pub fn try_next(&mut self) -> Option<FlowEvent> {
         self.events.try_recv().ok()
