@@ -160,7 +160,9 @@ impl Pending {
 
     /// The transfer before an ABOR ended well: the same reply may have been ABOR's.
     pub fn abor_may_be_answered(&mut self) {
-        if let Some(Kind::Abor { optional }) = self.slots.front_mut() {
+        // What is answered here stands between the two only in our eyes.
+        let next = self.slots.iter_mut().find(|kind| !matches!(kind, Kind::Local(_)));
+        if let Some(Kind::Abor { optional }) = next {
             *optional = true;
         }
     }
