@@ -34,15 +34,15 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// A client was admitted.
+    /// A client was admitted; it counts as a session once its server is connected.
     pub fn start(id: u64, client: SocketAddr, listener: &'a str, shared: &'a Shared) -> Self {
-        shared.metrics.session_started(listener);
         let (metrics, transfers) = (&shared.metrics, shared.transfers.as_ref());
         Self { id, client, listener, metrics, transfers, started: Instant::now() }
     }
 
     /// Both control connections are there.
     pub fn opened(&self, way: Way, source: SocketAddr) {
+        self.metrics.session_started(self.listener);
         tracing::info!(
             session = self.id,
             listener = self.listener,
@@ -57,7 +57,6 @@ impl<'a> Record<'a> {
     /// The session could not begin.
     pub fn rejected(&self, reason: Rejection, why: &str) {
         self.metrics.rejected(reason);
-        self.metrics.session_ended(self.listener, "rejected", self.started.elapsed());
         tracing::info!(
             session = self.id,
             listener = self.listener,
