@@ -186,6 +186,9 @@ impl Driver<'_> {
         if let Some(limit) = self.drain {
             drain::after(self.shared.clone(), std::mem::take(&mut self.watches), limit);
         }
+        if let Some(tracker) = &self.shared.tracker {
+            self.shared.metrics.overruns(tracker.lost());
+        }
         self.record.ended(reason);
         Box::pin(async { tokio::join!(close(&mut self.client), close(&mut self.server)) }).await;
     }
