@@ -104,7 +104,8 @@ pub struct Snapshot {
 }
 
 /// What happens to the data connection that a [`Watch`] is for, in this order. Each comes once at most; the first and the
-/// last always come, unless the pinhole stays unused or the tracker stops.
+/// last always come, unless the pinhole stays unused or the tracker stops. Nothing lies between them when the target refuses
+/// the connection: the kernel forgets it at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlowEvent {
     /// Its first packet has passed the gateway.

@@ -1,0 +1,1 @@
+//! What both ends of a data connection see when it is reset.
