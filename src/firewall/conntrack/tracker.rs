@@ -67,8 +67,15 @@ pub struct Tracker {
     options: Options,
     shared: Arc<Shared>,
     requests: Arc<Mutex<Requests>>,
+    running: Arc<Mutex<Option<Running>>>,
+}
+
+/// A thread that has not been told to end.
+#[derive(Debug)]
+struct Running {
     /// Closing it ends the thread.
-    running: Arc<Mutex<Option<(PipeWriter, JoinHandle<()>)>>>,
+    pipe: PipeWriter,
+    thread: JoinHandle<()>,
 }
 
 /// What the thread, the handles and the watches share.
@@ -117,13 +124,13 @@ impl Tracker {
         shared.accounting.store(accounting_is_on(), Ordering::Relaxed);
         shared.registry().reconcile(&there, |_| true);
         let events = subscribe(options)?;
-        let (stopped, running) = pipe().map_err(|error| cannot_start(&error))?;
+        let (stopped, pipe) = pipe().map_err(|error| cannot_start(&error))?;
         let thread = Thread { events, stopped, requests: Requests::open()?, options, shared: Arc::clone(&shared) };
         let thread = thread::Builder::new()
             .name("conntrack".into())
             .spawn(move || thread.main())
             .map_err(|error| cannot_start(&error))?;
-        let running = Arc::new(Mutex::new(Some((running, thread))));
+        let running = Arc::new(Mutex::new(Some(Running { pipe, thread })));
         Ok(Self { options, shared, requests: Arc::new(Mutex::new(requests)), running })
     }
 
@@ -188,7 +195,7 @@ impl Tracker {
     /// Ends the thread and waits for its end. Watches then end too. Doing so twice is fine.
     pub fn stop(&self) {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((pipe, thread)) = running {
+        if let Some(Running { pipe, thread }) = running {
             drop(pipe);
             let _ = thread.join();
         }
