@@ -171,7 +171,7 @@ impl Driver<'_> {
                 Ok(how_far) = wait_beyond(&mut going_down, obeyed) => {
                     obeyed = how_far;
                     match how_far {
-                        GoingDown::Now => self.end = Some(EndReason::Drained),
+                        GoingDown::Now => self.step(Event::Lost(EndReason::Drained)),
                         _ => self.step(Event::Drain),
                     }
                 }
@@ -243,7 +243,7 @@ impl Driver<'_> {
                     self.session.handle(Event::Bytes(side, bytes), now, &mut scratch.effects);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => self.gone(side),
+                Err(_) => self.session.handle(Event::Lost(lost(side)), now, &mut scratch.effects),
             }
             self.carry_out(&mut scratch.effects);
         });
@@ -366,10 +366,14 @@ impl Driver<'_> {
 
     /// A peer went without closing: there is nobody left to speak for.
     fn gone(&mut self, side: Side) {
-        self.end.get_or_insert(match side {
-            Side::Client => EndReason::ClientClosed,
-            Side::Server => EndReason::ServerClosed,
-        });
+        self.step(Event::Lost(lost(side)));
+    }
+}
+
+fn lost(side: Side) -> EndReason {
+    match side {
+        Side::Client => EndReason::ClientClosed,
+        Side::Server => EndReason::ServerClosed,
     }
 }
 

@@ -48,6 +48,8 @@ pub enum Event<'a> {
     Urgent,
     /// A side will send no more.
     Eof(Side),
+    /// A side is lost, or nobody waits for the session any longer: it is over, for this reason.
+    Lost(EndReason),
     /// The pinhole is in force; its entrance got this port.
     Granted(PinholeId, u16),
     /// The pinhole could not be opened.

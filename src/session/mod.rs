@@ -186,6 +186,7 @@ impl Session {
                 self.timers.activity(now);
                 self.data.control_closed(self.settings.reset_on_close, now, effects);
             }
+            Event::Lost(reason) => self.end(reason),
             Event::Granted(id, port) => self.granted(id, port, now, effects),
             Event::Refused(id) => self.refused(id, effects),
             Event::Data(id, event) => self.data_event(id, event, now, effects),
