@@ -96,7 +96,7 @@ fn every_ruleset_has_its_configuration_and_ftpgate_accepts_it() {
 #[test]
 fn sets_nft_keeps_step_with_what_ftpgate_rules_prints() {
     let own_part = |ruleset: &str| -> Vec<String> {
-        let words = ["pinhole", "dnat4", "dnat6", "snat4", "snat6"];
+        let words = ["pinhole", "dnat4", "dnat6", "snat4", "snat6", "reset4", "reset6"];
         let (mut lines, mut inside) = (Vec::new(), false);
         for line in ruleset.lines().map(str::trim) {
             let begins = line.ends_with('{') && ["set ", "map ", "chain "].iter().any(|kind| line.starts_with(kind));
@@ -117,8 +117,8 @@ fn sets_nft_keeps_step_with_what_ftpgate_rules_prints() {
     printed.nft(&text);
     let (ours, printed) = (own_part(&ours.ruleset()), own_part(&printed.ruleset()));
     assert_eq!(ours, printed);
-    // Six sets of four lines, three chains of four.
-    assert_eq!(ours.len(), 6 * 4 + 3 * 4, "{ours:#?}");
+    // Eight sets of four lines, four chains of four.
+    assert_eq!(ours.len(), 8 * 4 + 4 * 4, "{ours:#?}");
 }
 
 #[test]

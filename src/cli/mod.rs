@@ -78,6 +78,9 @@ fn check(check: &args::Check) -> anyhow::Result<()> {
         return Ok(());
     }
     daemon::check(&config)?;
+    for advice in daemon::advice(&config) {
+        complain(&format!("warning: {advice}"));
+    }
     print(&format!("firewall: {} is ready\n", config.firewall.backend.as_str()))
 }
 

@@ -347,7 +347,7 @@ fn numbers_times_and_names_are_checked() {
 #[test]
 fn what_has_no_effect_or_is_unwise_is_said() {
     let warnings = parse(FULL).warnings().join("\n");
-    for part in ["data.idle_timeout", "data.on_control_close", "firewall.pf", "passive_ports of listener dmz"] {
+    for part in ["firewall.pf", "passive_ports of listener dmz"] {
         assert!(warnings.contains(&format!("{part} has no effect in this version: ")), "{part} in {warnings}");
     }
     let text = format!(

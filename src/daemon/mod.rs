@@ -81,6 +81,16 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What this machine lacks that is not needed, but wanted. One sentence each.
+pub fn advice(config: &Config) -> Vec<&'static str> {
+    match config.firewall.backend {
+        config::Backend::Nftables if config.data.accounting == config::Accounting::Leave => {
+            accounting::advice().into_iter().collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
 async fn serve(
     config: Config,
     file: Option<PathBuf>,

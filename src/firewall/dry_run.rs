@@ -78,7 +78,7 @@ impl Record {
             match call {
                 Call::Applied(changes) => {
                     for change in changes {
-                        let (Change::Open(pinhole) | Change::Close(pinhole)) = change;
+                        let (Change::Open(pinhole) | Change::Close(pinhole)) = change else { continue };
                         in_force.retain(|other| other.key() != pinhole.key());
                         in_force.extend(matches!(change, Change::Open(_)).then_some(pinhole));
                     }
@@ -109,7 +109,11 @@ impl Record {
                 left => recorded.failing = Some((left, error)),
             }
         }
-        let touches = |key: Key| changes.iter().any(|(Change::Open(other) | Change::Close(other))| other.key() == key);
+        let touches = |key: Key| {
+            changes
+                .iter()
+                .any(|change| matches!(change, Change::Open(other) | Change::Close(other) if other.key() == key))
+        };
         match recorded.refused.iter().find(|(key, _)| touches(*key)) {
             Some((_, error)) => Err(error.clone()),
             None => Ok(()),
@@ -141,6 +145,7 @@ impl Backend for DryRun {
             match change {
                 Change::Open(pinhole) => tracing::info!(%pinhole, "dry run: would open"),
                 Change::Close(pinhole) => tracing::info!(%pinhole, "dry run: would close"),
+                Change::Reset(reset) => tracing::info!(%reset, "dry run: would reset"),
             }
         }
         self.note(Call::Applied(changes.to_vec()));

@@ -13,6 +13,8 @@ pub mod ports;
 pub mod worker;
 
 use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::pinhole::Pinhole;
 
@@ -23,6 +25,33 @@ pub enum Change {
     Open(Pinhole),
     /// Take it back. Closing one that was used up, has expired or never was is fine.
     Close(Pinhole),
+    /// End a live data connection. That there is none such is fine.
+    Reset(Reset),
+}
+
+/// A live data connection that is to end at both ends, as soon as packets of it are forwarded. Its pinhole must be gone.
+///
+/// While data flows, both ends see `ECONNRESET` within a few hundred milliseconds: the receiver at its next acknowledgement,
+/// the sender at its next packet, at the latest when it repeats one that was not acknowledged. When nothing flows, the next
+/// data does it. Connection tracking must keep the connection until then.
+///
+/// The addresses are those of packets as they are forwarded: the initiator's untranslated, and the target's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reset {
+    /// The end that receives the file.
+    pub receiver: SocketAddr,
+    /// The end that sends it. If nobody knows which is which, ask for both ways round: then the sender is reset at once, and
+    /// the receiver only if an acknowledgement of it is still under way.
+    pub sender: SocketAddr,
+    /// How long to wait for the packets of an idle connection.
+    pub lifetime: Duration,
+}
+
+impl fmt::Display for Reset {
+    /// One sentence for the log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the connection that carries data from {} to {}", self.sender, self.receiver)
+    }
 }
 
 /// What a packet filter must be able to do. Calls block for microseconds, so one thread owns the backend.

@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::ports::Ports;
-use super::{Backend, Change, Error, ErrorKind};
+use super::{Backend, Change, Error, ErrorKind, Reset};
 use crate::pinhole::{EntrancePort, Key, Pinhole, Request};
 
 /// Operations in one transaction, at most: what comes later must not wait for long.
@@ -58,6 +58,7 @@ pub struct Firewall {
 struct State {
     live: AtomicUsize,
     close_failures: AtomicU64,
+    reset_failures: AtomicU64,
     /// What the last `clear` said.
     cleared: OnceLock<Result<(), Error>>,
 }
@@ -70,6 +71,7 @@ enum Message {
         key: Key,
         owner: u64,
     },
+    Reset(Reset),
     /// Who waits for the end holds the other end of the channel, and learns of it when this one is dropped.
     Stop(Sender<()>),
 }
@@ -119,6 +121,12 @@ impl Firewall {
         Opening { answer }
     }
 
+    /// Ends a live data connection, after what was asked for before: drop its lease first. Never blocks.
+    pub fn reset(&self, reset: Reset) {
+        // If the thread is gone, so are the rules that would do it.
+        let _ = self.inbox.send(Message::Reset(reset));
+    }
+
     /// The word of the backend for logs and metrics.
     pub fn backend_name(&self) -> &'static str {
         self.backend_name
@@ -132,6 +140,11 @@ impl Firewall {
     /// Pinholes that could not be closed since the start. They end with their lifetime.
     pub fn close_failures(&self) -> u64 {
         self.state.close_failures.load(Ordering::Relaxed)
+    }
+
+    /// Data connections that could not be reset since the start. Their ends notice nothing.
+    pub fn reset_failures(&self) -> u64 {
+        self.state.reset_failures.load(Ordering::Relaxed)
     }
 
     /// Closes everything, after what was asked for before, and ends the thread. Blocks until that is done. Whoever opens
@@ -211,17 +224,18 @@ struct Held {
 }
 
 /// One operation of a transaction.
-#[expect(clippy::large_enum_variant, reason = "a hundred at most are there at a time, and most of them are opens")]
 enum Step {
     Open(Pinhole, Order),
     Close(Key),
+    Reset(Reset),
 }
 
 impl Step {
-    fn key(&self) -> Key {
+    fn key(&self) -> Option<Key> {
         match self {
-            Self::Open(pinhole, _) => pinhole.key(),
-            Self::Close(key) => *key,
+            Self::Open(pinhole, _) => Some(pinhole.key()),
+            Self::Close(key) => Some(*key),
+            Self::Reset(_) => None,
         }
     }
 }
@@ -251,6 +265,7 @@ impl Worker {
                 match message {
                     Message::Open(order) => self.prepare_open(order, &mut batch),
                     Message::Close { key, owner } => self.prepare_close(key, owner, &mut batch),
+                    Message::Reset(reset) => batch.push(Step::Reset(reset)),
                     Message::Stop(waiting) => {
                         self.carry_out(&mut batch);
                         return Some(waiting);
@@ -306,7 +321,7 @@ impl Worker {
 
     /// Sees to it that no two steps of a batch have the same key, so that each can be worked out from the truth alone.
     fn make_room(&mut self, key: Key, batch: &mut Vec<Step>) {
-        if batch.iter().any(|step| step.key() == key) {
+        if batch.iter().any(|step| step.key() == Some(key)) {
             self.carry_out(batch);
         }
     }
@@ -342,13 +357,16 @@ impl Worker {
 
     /// What a step means to the packet filter.
     fn changes(&self, step: &Step) -> impl Iterator<Item = Change> + use<> {
-        let held = self.held.get(&step.key()).map(|held| held.pinhole);
-        let (close, open) = match step {
+        let held = step.key().and_then(|key| self.held.get(&key)).map(|held| held.pinhole);
+        let (close, other) = match step {
             Step::Close(_) => (held, None),
             // To open what is there with the same translation renews it; with another one the packet filter would refuse.
-            Step::Open(pinhole, _) => (held.filter(|held| !same_translation(held, pinhole)), Some(*pinhole)),
+            Step::Open(pinhole, _) => {
+                (held.filter(|held| !same_translation(held, pinhole)), Some(Change::Open(*pinhole)))
+            }
+            Step::Reset(reset) => (None, Some(Change::Reset(*reset))),
         };
-        close.map(Change::Close).into_iter().chain(open.map(Change::Open))
+        close.map(Change::Close).into_iter().chain(other)
     }
 
     fn succeeded(&mut self, step: Step) {
@@ -363,6 +381,7 @@ impl Worker {
                 let _ = order.answer.send(Ok(lease));
             }
             Step::Close(key) => self.forget(key),
+            Step::Reset(_) => {}
         }
     }
 
@@ -376,15 +395,13 @@ impl Worker {
                 let _ = order.answer.send(Err(error));
             }
             Step::Close(key) => {
-                // It ends with its lifetime. There is nothing to be done about it but to say so: not each time, because
-                // peers decide how often.
+                // It ends with its lifetime.
                 self.forget(key);
-                let failures = self.state.close_failures.fetch_add(1, Ordering::Relaxed) + 1;
-                if failures.is_power_of_two() {
-                    tracing::warn!(%error, failures, "a pinhole could not be closed; it stays open for its lifetime");
-                } else {
-                    tracing::debug!(%error, failures, "a pinhole could not be closed; it stays open for its lifetime");
-                }
+                let failures = &self.state.close_failures;
+                complain(failures, &error, "a pinhole could not be closed; it stays open for its lifetime");
+            }
+            Step::Reset(_) => {
+                complain(&self.state.reset_failures, &error, "a data connection could not be reset; it lives on");
             }
         }
     }
@@ -397,6 +414,16 @@ impl Worker {
 
     fn count(&self) {
         self.state.live.store(self.held.len(), Ordering::Relaxed);
+    }
+}
+
+/// Counts a failure about which nothing can be done but to say so: not each time, because peers decide how often.
+fn complain(failures: &AtomicU64, error: &Error, what: &'static str) {
+    let failures = failures.fetch_add(1, Ordering::Relaxed) + 1;
+    if failures.is_power_of_two() {
+        tracing::warn!(%error, failures, "{what}");
+    } else {
+        tracing::debug!(%error, failures, "{what}");
     }
 }
 

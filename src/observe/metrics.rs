@@ -121,6 +121,7 @@ struct Inner {
     transfer_bytes: Series<Counter>,
     transfer_seconds: Histogram,
     resets: Counter,
+    overruns: Counter,
 }
 
 impl Metrics {
@@ -222,6 +223,10 @@ impl Metrics {
                 "ftpgate_data_connections_reset_total",
                 "Live data connections that were ended with their control session, or because nothing moved.",
             ),
+            overruns: define.counter(
+                "ftpgate_conntrack_overruns_total",
+                "Times that conntrack events came faster than they were read; what was missed was asked for again.",
+            ),
             undrained: AtomicU32::new(0),
             prometheus: define.0.handle(),
         }))
@@ -297,6 +302,11 @@ impl Metrics {
     /// A live data connection is being ended.
     pub fn reset(&self) {
         self.0.resets.increment(1);
+    }
+
+    /// So many times in all, conntrack events came too fast.
+    pub fn overruns(&self, times: u64) {
+        self.0.overruns.absolute(times);
     }
 
     /// The firewall backend failed; `kind` is a word of [`ErrorKind`].

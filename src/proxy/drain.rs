@@ -1,7 +1,7 @@
 //! Data connections that may outlive their session for a while (`data.on_control_close: drain`).
 //!
-//! Lives here: waiting for their end, and ending them when the time is up. Not here: those that end with their session, which
-//! the session itself asks for.
+//! Lives here: waiting for their end, and [`end`], which ends one, now or when its time is up. Not here: which of them end with
+//! their session; the session itself asks for that.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Shared;
 use super::driver::Watched;
-use crate::firewall::conntrack::FlowEvent;
+use crate::firewall::conntrack::{End, Flow, FlowEvent};
 
 /// Looks after what is left of a session, for so long.
 pub(super) fn after(shared: Arc<Shared>, watches: Vec<Watched>, limit: Duration) {
@@ -31,8 +31,26 @@ pub(super) fn after(shared: Arc<Shared>, watches: Vec<Watched>, limit: Duration)
             if timeout_at(until, over).await.is_err() {
                 tracing::info!(dialler = %flow.original.source, "data connection reset: data.drain_timeout is over");
                 shared.metrics.reset();
-                let _ = shared.tracker.as_ref().map(|tracker| tracker.forget(&flow));
+                end(&shared, &flow, None);
             }
         }
     });
+}
+
+/// How long the kernel waits for a packet of a connection that is to end. One that is quiet for longer ends by conntrack's own
+/// timeouts and is dropped by default from then on.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Ends a live data connection so that both its ends notice. `receiver`: the end that the file goes to; if nobody knows, the
+/// one that has been sent more; and if that is not known either, both ways are tried.
+pub(super) fn end(shared: &Shared, flow: &Flow, receiver: Option<End>) {
+    let counted = || shared.tracker.as_ref()?.query(flow).ok()??.counters?.receiver();
+    match receiver.or_else(counted) {
+        Some(receiver) => shared.firewall.reset(flow.reset(receiver, PATIENCE)),
+        None => {
+            for end in [End::Initiator, End::Target] {
+                shared.firewall.reset(flow.reset(end, PATIENCE));
+            }
+        }
+    }
 }

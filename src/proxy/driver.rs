@@ -24,7 +24,7 @@ use super::pipe::Pipe;
 use super::record::Record;
 use super::{GoingDown, ListenerSettings, Live, Shared, drain, upstream};
 use crate::firewall;
-use crate::firewall::conntrack::{Flow, FlowEvent, Watch};
+use crate::firewall::conntrack::{End, Flow, FlowEvent, Watch};
 use crate::firewall::worker::{Lease, Opening};
 use crate::observe::metrics::Rejection;
 use crate::pinhole::{Announcement, DataEvent};
@@ -186,6 +186,9 @@ impl Driver<'_> {
         if let Some(limit) = self.drain {
             drain::after(self.shared.clone(), std::mem::take(&mut self.watches), limit);
         }
+        if let Some(tracker) = &self.shared.tracker {
+            self.shared.metrics.overruns(tracker.lost());
+        }
         self.record.ended(reason);
         Box::pin(async { tokio::join!(close(&mut self.client), close(&mut self.server)) }).await;
     }
@@ -272,7 +275,7 @@ impl Driver<'_> {
                         self.watches = Vec::new();
                     }
                 }
-                Effect::Reset(id) => self.reset(id),
+                Effect::Reset(id, receiver) => self.reset(id, receiver),
                 Effect::Note(note) => self.record.note(note),
                 Effect::Transferred(transfer) => self.record.transferred(&transfer, self.session.ends()),
                 Effect::End(reason) => self.end = Some(reason),
@@ -348,11 +351,17 @@ impl Driver<'_> {
     }
 
     /// Ends a data connection so that both its ends notice.
-    fn reset(&mut self, id: PinholeId) {
-        if let Some(flow) = self.flow(id) {
-            self.record.reset(&flow);
-            let _ = self.shared.tracker.as_ref().map(|tracker| tracker.forget(&flow));
-        }
+    fn reset(&mut self, id: PinholeId, receiver: Option<Side>) {
+        let Some(flow) = self.flow(id) else { return };
+        // Its pinhole must be gone first, lest the kernel take the next packet of it for a new connection.
+        self.close_pinhole(id);
+        self.record.reset(&flow);
+        let client_dialled = flow.original.source.ip() == self.session.ends().client.ip();
+        let receiver = receiver.map(|side| match (side == Side::Client) == client_dialled {
+            true => End::Initiator,
+            false => End::Target,
+        });
+        drain::end(self.shared, &flow, receiver);
     }
 
     /// A peer went without closing: there is nobody left to speak for.

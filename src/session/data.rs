@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::effect::{Effect, Effects, Millis, Note, PinholeId};
+use super::effect::{Effect, Effects, Millis, Note, PinholeId, Side};
 use crate::pinhole::{Announcement, DataEvent, Traffic};
 use crate::protocol::reply::Code;
 
@@ -149,6 +149,14 @@ impl Connection {
     fn is_live(&self) -> bool {
         self.dialler.is_some() && self.over.is_none()
     }
+
+    /// The side that the file goes to.
+    fn receiver(&self) -> Option<Side> {
+        self.transfer.as_ref().map(|(command, _)| match Direction::of(&command.name) {
+            Direction::Upload => Side::Server,
+            Direction::Download | Direction::Listing => Side::Client,
+        })
+    }
 }
 
 /// The data connections of a session that are not dealt with yet. Empty, it owns no memory.
@@ -282,7 +290,7 @@ impl Data {
         let Some(connection) = self.connections.iter_mut().find(|c| c.id == id && c.is_live()) else { return };
         if connection.measured.1 == Some(total) && connection.ended.is_none() {
             connection.ended = Some((Outcome::Idle, None, now));
-            effects.push(Effect::Reset(id));
+            effects.push(Effect::Reset(id, connection.receiver()));
         }
         connection.measured = (now, Some(total));
     }
@@ -293,7 +301,7 @@ impl Data {
         for connection in self.connections.iter_mut().filter(|c| c.ended.is_none()) {
             connection.ended = Some((Outcome::ControlClosed, None, now));
             if reset && connection.is_live() {
-                effects.push(Effect::Reset(connection.id));
+                effects.push(Effect::Reset(connection.id, connection.receiver()));
             }
         }
     }

@@ -86,8 +86,8 @@ pub enum Effect<'a> {
     Measure(PinholeId),
     /// What becomes of the data connection of that pinhole does not matter any more.
     Unwatch(PinholeId),
-    /// End the data connection of that pinhole, so that both its ends notice.
-    Reset(PinholeId),
+    /// End the data connection of that pinhole, so that both its ends notice. The side that receives the file, if known.
+    Reset(PinholeId, Option<Side>),
     /// Count and log this.
     Note(Note),
     /// Count and log this transfer.

@@ -143,7 +143,7 @@ fn a_missing_set_is_named_with_the_line_to_add() {
          inet_service : ipv6_addr . inet_service; size 131072; flags timeout; }`; `ftpgate rules` prints everything \
          that belongs into the table"
     );
-    assert_eq!(complaint(DROP_BY_DEFAULT).to_string().matches(" is missing from ").count(), 6);
+    assert_eq!(complaint(DROP_BY_DEFAULT).to_string().matches(" is missing from ").count(), 8);
 }
 
 #[test]
@@ -155,6 +155,8 @@ fn a_set_that_is_not_what_it_must_be_is_named_with_the_line_to_write() {
         set pinhole6 { type ipv6_addr . ipv6_addr . inet_service; flags dynamic; size 100; }
         map dnat6 { type ipv6_addr . ipv6_addr . inet_service : ipv6_addr . inet_service; flags timeout,interval; }
         map snat6 { type ipv6_addr . ipv6_addr . inet_service : ipv6_addr; flags timeout; size 7; }
+        set reset4 { type ipv4_addr . ipv4_addr . inet_service; flags timeout; }
+        set reset6 { type ipv6_addr . inet_service . ipv6_addr . inet_service; flags dynamic,timeout; }
     }";
     let text = complaint(wrong).to_string();
     let complaints: Vec<_> = text.split("`; ").map(|one| one.split(", declare").next().unwrap()).collect();
@@ -164,6 +166,7 @@ fn a_set_that_is_not_what_it_must_be_is_named_with_the_line_to_write() {
             "pinhole4 in nftables table inet filter has another type of key",
             "dnat4 in nftables table inet filter has another type of data",
             "snat4 in nftables table inet filter is not a map",
+            "reset4 in nftables table inet filter has another type of key",
             "pinhole6 in nftables table inet filter lacks `flags timeout`",
             "dnat6 in nftables table inet filter has `flags constant` or `flags interval`, which it must not",
             "`ftpgate rules` prints everything that belongs into the table",

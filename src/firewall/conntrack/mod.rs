@@ -15,9 +15,12 @@ mod registry;
 mod requests;
 mod tracker;
 
+use std::cmp::Ordering;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 pub use self::tracker::{Options, Tracker, Watch};
+use super::Reset;
 use crate::pinhole::{Key, Traffic};
 
 /// One direction of a connection: `CTA_TUPLE_ORIG` or `CTA_TUPLE_REPLY`.
@@ -53,6 +56,15 @@ impl Flow {
     pub fn ends(&self) -> (SocketAddr, SocketAddr) {
         (self.original.source, self.reply.source)
     }
+
+    /// What to ask of the firewall to end it at both ends, see [`Reset`].
+    pub fn reset(&self, receiver: End, lifetime: Duration) -> Reset {
+        let (initiator, target) = self.ends();
+        match receiver {
+            End::Initiator => Reset { receiver: initiator, sender: target, lifetime },
+            End::Target => Reset { receiver: target, sender: initiator, lifetime },
+        }
+    }
 }
 
 /// What one direction of a connection carried.
@@ -86,6 +98,24 @@ impl Counters {
             |tally: Tally| tally.bytes.saturating_sub(tally.packets.saturating_mul(headers).saturating_add(SYN));
         Traffic { from_initiator: payload(self.from_initiator), to_initiator: payload(self.to_initiator) }
     }
+
+    /// Which end receives the file, judging by the bytes; `None` before there is any difference.
+    pub fn receiver(&self) -> Option<End> {
+        match self.from_initiator.bytes.cmp(&self.to_initiator.bytes) {
+            Ordering::Less => Some(End::Initiator),
+            Ordering::Greater => Some(End::Target),
+            Ordering::Equal => None,
+        }
+    }
+}
+
+/// An end of a data connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The host that dialled: the client in passive mode, the server in active mode.
+    Initiator,
+    /// The host that it reached.
+    Target,
 }
 
 /// `enum tcp_conntrack`, linux/netfilter/nf_conntrack_tcp.h, as far as anybody here asks.
@@ -118,7 +148,8 @@ pub struct Snapshot {
 }
 
 /// What happens to the data connection that a [`Watch`] is for, in this order. Each comes once at most; the first and the
-/// last always come, unless the pinhole stays unused or the tracker stops.
+/// last always come, unless the pinhole stays unused or the tracker stops. Nothing lies between them when the target refuses
+/// the connection: the kernel forgets it at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlowEvent {
     /// Its first packet has passed the gateway.

@@ -1,7 +1,8 @@
 //! Book: which elements are in the kernel because of which pinhole.
 //!
 //! Lives here: working out, from the pinholes that are open and the changes that are wanted, which elements must go and
-//! which must come; pure. Not here: the bytes of elements (`elements`), carrying it out (`mod`).
+//! which must come; pure. Not here: the bytes of elements (`elements`), carrying it out (`mod`). The element
+//! of a reset is not kept account of: it goes away with its time.
 //!
 //! The truth is kept here rather than asked from the kernel, because a refused batch is expensive (see `elements`). An
 //! element that the book knows may be gone, used up or expired; one that it does not know is not there.
@@ -54,6 +55,10 @@ impl Book {
             ));
         }
         let mut plan = Plan { outcome: self.outcome(changes)?, ..Plan::default() };
+        plan.added.extend(changes.iter().filter_map(|change| match change {
+            Change::Reset(reset) => Some(Element::reset(reset)),
+            Change::Open(_) | Change::Close(_) => None,
+        }));
         let mut arrivals = BTreeSet::new();
         for (key, pinhole) in &plan.outcome {
             // One that is opened again is replaced: older kernels do not renew the timeout of an element that is there.
@@ -114,6 +119,12 @@ impl Book {
                     // Another one may have taken its place, and stays.
                     if there.is_some_and(|there| (there.target, there.source) == (pinhole.target, pinhole.source)) {
                         outcome.insert(key, None);
+                    }
+                }
+                Change::Reset(reset) => {
+                    if reset.receiver.is_ipv6() != reset.sender.is_ipv6() {
+                        let text = format!("a connection from {} to {} cannot be", reset.sender, reset.receiver);
+                        return Err(Error::new(ErrorKind::Other, text));
                     }
                 }
             }

@@ -172,6 +172,7 @@ proptest! {
                             open.remove(&pinhole.key());
                         }
                     }
+                    Change::Reset(_) => {}
                 }
             }
             let need = |pinhole: &Pinhole| {

@@ -10,7 +10,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::message::{Attributes, Batch, Message, Subject, flag, kind};
-use super::ruleset::{DNAT4, DNAT6, PINHOLE4, PINHOLE6, SETS, SNAT4, SNAT6, Set};
+use super::ruleset::{DNAT4, DNAT6, PINHOLE4, PINHOLE6, RESET4, RESET6, SETS, SNAT4, SNAT6, Set};
+use crate::firewall::Reset;
 
 /// How many changes fit into one transaction. Each makes up to three elements in three sets and may replace three
 /// others: with all of IPv6 a message stays below the 64 KiB of an attribute, and a batch below the 208 KiB that a socket
@@ -51,6 +52,13 @@ impl Element {
     pub(super) fn source(initiator: IpAddr, target: SocketAddr, source: IpAddr, lifetime: Duration) -> Self {
         let set = if target.is_ipv6() { &SNAT6 } else { &SNAT4 };
         Self::new(set, key(initiator, target), address(source), lifetime.saturating_add(TRANSLATION_EXTRA))
+    }
+
+    /// `add element inet ftpgate reset4 { 192.0.2.10 . 40000 . 10.0.0.5 . 50000 timeout 30s }`
+    pub(super) fn reset(reset: &Reset) -> Self {
+        let set = if reset.receiver.is_ipv6() { &RESET6 } else { &RESET4 };
+        let end = |end: SocketAddr| [address(end.ip()), port(end.port())].concat();
+        Self::new(set, [end(reset.receiver), end(reset.sender)].concat(), Vec::new(), reset.lifetime)
     }
 
     fn new(set: &'static Set, key: Vec<u8>, data: Vec<u8>, timeout: Duration) -> Self {
@@ -128,7 +136,7 @@ impl<'a> Elements<'a> {
     }
 }
 
-/// The columns of every key.
+/// The columns of the key of a pinhole or a translation.
 fn key(initiator: IpAddr, at: SocketAddr) -> Vec<u8> {
     [address(initiator), address(at.ip()), port(at.port())].concat()
 }

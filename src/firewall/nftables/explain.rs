@@ -102,7 +102,7 @@ fn needed(failure: Failure) -> &'static str {
         Failure::Refused(Subject::Chain(_), _) => {
             "NAT for both families in one table needs Linux 5.2 with nft_chain_nat"
         }
-        Failure::Refused(Subject::Rule(_), _) => "its rules need Linux 5.4 with nft_ct and nft_nat",
+        Failure::Refused(Subject::Rule(_), _) => "its rules need Linux 5.4 with nft_ct, nft_nat and nft_reject_inet",
         Failure::Refused(..) | Failure::Call(..) | Failure::Unconfirmed => {
             "it needs Linux 5.12 with nf_tables and nf_nat"
         }
@@ -132,7 +132,7 @@ mod tests {
             (
                 Subject::Rule("pinhole"),
                 Errno::EINVAL,
-                "a rule of chain pinhole (EINVAL); its rules need Linux 5.4 with nft_ct and nft_nat",
+                "a rule of chain pinhole (EINVAL); its rules need Linux 5.4 with nft_ct, nft_nat and nft_reject_inet",
             ),
         ] {
             let expected = (ErrorKind::Unsupported, format!("{create} {rest}, {relay}"));

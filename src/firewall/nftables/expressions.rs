@@ -7,7 +7,7 @@
 
 use super::Settings;
 use super::message::Attributes;
-use super::ruleset::{Column, Family, Set, Step};
+use super::ruleset::{Column, Family, SENDER_TIMEOUT, Set, Step};
 
 /// The first register, `NFT_REG_1`: 16 bytes.
 const REGISTER: u32 = 1;
@@ -19,6 +19,13 @@ const REGISTER_3: u32 = 3;
 const REGISTER_1_2: u32 = 9;
 /// The third 4 bytes of the first register, `NFT_REG32_02`.
 const REGISTER_1_3: u32 = 10;
+
+/// The fourth 4 bytes of the first register, `NFT_REG32_03`.
+const REGISTER_1_4: u32 = 11;
+/// What lies behind 20 bytes, `NFT_REG32_05`.
+const REGISTER_2_2: u32 = 13;
+/// What lies behind 36 bytes, `NFT_REG32_09`.
+const REGISTER_3_2: u32 = 17;
 
 /// `NFT_PAYLOAD_NETWORK_HEADER`.
 const NETWORK: u32 = 1;
@@ -64,6 +71,20 @@ fn expressions(step: Step, settings: &Settings) -> Vec<Attributes> {
             bitwise(&settings.mask.to_ne_bytes(), &[0; 4]),
             compare(EQUAL, &settings.mark.to_ne_bytes()),
         ],
+        // payload load 1b @ transport header + 13 => reg 1; bitwise reg 1 = ( reg 1 & 0x04 ) ^ 0; cmp eq reg 1 0x00
+        Step::NoReset => {
+            vec![payload(REGISTER, TRANSPORT, 13, 1), bitwise(&[0x04], &[0]), compare(EQUAL, &[0])]
+        }
+        // payload …; lookup reg 1 set reset4
+        Step::Between(set) => {
+            ends(set.family, [Packet::Source, Packet::Destination]).into_iter().chain([lookup(set)]).collect()
+        }
+        // payload …; dynset add reg_key 1 set reset4 timeout 60000ms
+        Step::AddOpposite(set) => {
+            ends(set.family, [Packet::Destination, Packet::Source]).into_iter().chain([add(set)]).collect()
+        }
+        // reject type 1 code 0
+        Step::Reject => vec![expression("reject", &Attributes::new().number(1, REJECT_TCP_RESET).put(2, &[0]))],
         // payload …; lookup reg 1 set dnat4 dreg 1; nat dnat ip addr_min reg 1 proto_min reg 9
         Step::TranslateDestination(set) => {
             key(set.family).into_iter().chain([lookup(set), translation(set, NAT_DESTINATION)]).collect()
@@ -89,6 +110,10 @@ const STATE_NEW: u32 = 8;
 const EQUAL: u32 = 0;
 /// `NFT_CMP_NEQ`.
 const NOT_EQUAL: u32 = 1;
+/// `NFT_REJECT_TCP_RST`, in `NFTA_REJECT_TYPE`; `NFTA_REJECT_ICMP_CODE` is of no use to it.
+const REJECT_TCP_RESET: u32 = 1;
+/// `NFT_DYNSET_OP_ADD`.
+const DYNSET_ADD: u32 = 0;
 /// `NFT_DYNSET_OP_DELETE`.
 const DYNSET_DELETE: u32 = 2;
 /// `NFT_NAT_SNAT`.
@@ -157,6 +182,33 @@ fn key(family: Family) -> [Attributes; 3] {
     }
 }
 
+/// An end of a packet.
+#[derive(Clone, Copy)]
+enum Packet {
+    Source,
+    Destination,
+}
+
+/// Loads both ends in this order, each with its port, from register 1 on: `ip saddr . tcp sport . ip daddr . tcp dport`.
+fn ends(family: Family, order: [Packet; 2]) -> [Attributes; 4] {
+    let registers = match family {
+        Family::V4 => [REGISTER, REGISTER_1_2, REGISTER_1_3, REGISTER_1_4],
+        Family::V6 => [REGISTER, REGISTER_2, REGISTER_2_2, REGISTER_3_2],
+    };
+    let address = |register, end| match (family, end) {
+        (Family::V4, Packet::Source) => payload(register, NETWORK, 12, 4),
+        (Family::V4, Packet::Destination) => payload(register, NETWORK, 16, 4),
+        (Family::V6, Packet::Source) => payload(register, NETWORK, 8, 16),
+        (Family::V6, Packet::Destination) => payload(register, NETWORK, 24, 16),
+    };
+    let port = |register, end| match end {
+        Packet::Source => payload(register, TRANSPORT, 0, 2),
+        Packet::Destination => payload(register, TRANSPORT, 2, 2),
+    };
+    let ([first, second, third, fourth], [one, other]) = (registers, order);
+    [address(first, one), port(second, one), address(third, other), port(fourth, other)]
+}
+
 /// `NFTA_LOOKUP_SET`, `_SREG`, and for a map `_DREG`.
 fn lookup(set: &Set) -> Attributes {
     let found = Attributes::new().text(1, set.name).number(2, REGISTER);
@@ -166,6 +218,12 @@ fn lookup(set: &Set) -> Attributes {
 /// `NFTA_DYNSET_SET_NAME`, `_OP`, `_SREG_KEY`.
 fn delete(set: &Set) -> Attributes {
     expression("dynset", &Attributes::new().text(1, set.name).number(3, DYNSET_DELETE).number(4, REGISTER))
+}
+
+/// `NFTA_DYNSET_SET_NAME`, `_OP`, `_SREG_KEY`, `_TIMEOUT` in milliseconds.
+fn add(set: &Set) -> Attributes {
+    let element = Attributes::new().text(1, set.name).number(3, DYNSET_ADD).number(4, REGISTER);
+    expression("dynset", &element.long(6, SENDER_TIMEOUT * 1000))
 }
 
 /// `NFTA_NAT_TYPE`, `_FAMILY`, `_REG_ADDR_MIN`, and where the map has a port `_REG_PROTO_MIN`.
@@ -189,5 +247,8 @@ mod tests {
         // Registers of 16 bytes are numbered from 1, those of 4 bytes from 8.
         assert_eq!(length(&[Column::Address(Family::V4)]), 4 * (REGISTER_1_2 - 8));
         assert_eq!(length(&[Column::Address(Family::V6)]), 16 * (REGISTER_2 - 1));
+        let [address, port] = [Column::Address(Family::V6), Column::Port];
+        assert_eq!(length(&[address, port]), 4 * (REGISTER_2_2 - 8));
+        assert_eq!(length(&[address, port, address]), 4 * (REGISTER_3_2 - 8));
     }
 }

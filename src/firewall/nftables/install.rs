@@ -78,6 +78,7 @@ fn new_set(settings: &Settings, set: &Set, id: u32) -> Message {
 fn new_chain(settings: &Settings, chain: &Chain) -> Message {
     let hook = match chain.hook {
         Hook::Prerouting => 0,
+        Hook::Forward => 2,
         Hook::Postrouting => 4,
     };
     let hook = Attributes::new().number(1, hook).number(2, chain.priority.cast_unsigned());

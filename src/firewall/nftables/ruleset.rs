@@ -7,6 +7,14 @@
 //! pinhole away and marks the connection. Only marked connections are translated, so a second connection to a used pinhole
 //! is neither marked nor translated, even while the elements of its translation are still there. The administrator's forward
 //! chain accepts the mark.
+//!
+//! How a live data connection is reset: at first only the packets of the end that receives the file are in the `reset` set.
+//! The data passes, so that the receiver goes on acknowledging; the next acknowledgement is not passed on but answered with a
+//! RST, and from then on the rule rejects the sender's packets as well. The order matters. An end believes a RST only if its
+//! number is the very next byte that it expects (RFC 5961 §3.2), and the kernel takes that number from the packet that it
+//! rejects. To reset the sender first would leave the receiver waiting: it sends nothing unless something arrives. A RST
+//! that more data has overtaken is not believed, but as nothing passes any more, the receiver's next acknowledgement, which
+//! that data causes, is answered with the right number.
 
 /// An address family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +34,8 @@ pub(super) enum Role {
     Destination,
     /// Source NAT: a map from `initiator . target address . target port` to the source.
     Source,
+    /// Reset: a set of `source . its port . destination . its port` of packets as they are forwarded.
+    Reset,
 }
 
 /// A named set or map.
@@ -39,17 +49,23 @@ pub(super) struct Set {
 pub(super) static PINHOLE4: Set = Set { name: "pinhole4", role: Role::Permission, family: Family::V4 };
 pub(super) static DNAT4: Set = Set { name: "dnat4", role: Role::Destination, family: Family::V4 };
 pub(super) static SNAT4: Set = Set { name: "snat4", role: Role::Source, family: Family::V4 };
+pub(super) static RESET4: Set = Set { name: "reset4", role: Role::Reset, family: Family::V4 };
 pub(super) static PINHOLE6: Set = Set { name: "pinhole6", role: Role::Permission, family: Family::V6 };
 pub(super) static DNAT6: Set = Set { name: "dnat6", role: Role::Destination, family: Family::V6 };
 pub(super) static SNAT6: Set = Set { name: "snat6", role: Role::Source, family: Family::V6 };
+pub(super) static RESET6: Set = Set { name: "reset6", role: Role::Reset, family: Family::V6 };
 
 /// All of them, in the order in which they are created.
-pub(super) static SETS: [&Set; 6] = [&PINHOLE4, &DNAT4, &SNAT4, &PINHOLE6, &DNAT6, &SNAT6];
+pub(super) static SETS: [&Set; 8] = [&PINHOLE4, &DNAT4, &SNAT4, &RESET4, &PINHOLE6, &DNAT6, &SNAT6, &RESET6];
 
 /// How many elements a set may hold. Used and expired ones count until the kernel collects them, about a second later, so
 /// this is several times what may be open at once. Kernel 6.18 was measured to allocate the hash table of a set with this
 /// size as elements come, but 2 MiB ahead for one with 65535.
 pub(super) const SET_SIZE: u32 = 131_072;
+
+/// How many seconds the rule goes on rejecting the sender's packets once it has reset the receiver: longer than the pause
+/// between two of a sender that gets no answer, unless it has been blocked for half of that before.
+pub(super) const SENDER_TIMEOUT: u64 = 60;
 
 /// A part of a rule.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +88,14 @@ pub(super) enum Step {
     HasMark,
     /// Sends the connection where the map says. Ends the rule when the map has no such element.
     TranslateDestination(&'static Set),
+    /// The segment is no reset itself: those may pass, and are never answered.
+    NoReset,
+    /// The packet is of a connection and direction in the set.
+    Between(&'static Set),
+    /// Adds the other direction to the set, for [`SENDER_TIMEOUT`].
+    AddOpposite(&'static Set),
+    /// Drops the packet, and answers it with a reset on behalf of the other end.
+    Reject,
     /// Lets the connection come from where the map says. Ends the rule when the map has no such element.
     TranslateSource(&'static Set),
 }
@@ -80,6 +104,7 @@ pub(super) enum Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hook {
     Prerouting,
+    Forward,
     Postrouting,
 }
 
@@ -95,7 +120,7 @@ pub(super) struct Chain {
 }
 
 /// The chains, in the order in which they are created. (`dnat` and `snat` are nft keywords and cannot name a chain.)
-pub(super) static CHAINS: [Chain; 3] = [
+pub(super) static CHAINS: [Chain; 4] = [
     Chain {
         name: "pinhole",
         kind: "filter",
@@ -150,6 +175,37 @@ pub(super) static CHAINS: [Chain; 3] = [
             &[Step::HasMark, Step::Is(Family::V4), Step::Tcp, Step::TranslateSource(&SNAT4)],
             // ct mark & MASK == MARK snat ip6 to ip6 saddr . ip6 daddr . tcp dport map @snat6
             &[Step::HasMark, Step::Is(Family::V6), Step::Tcp, Step::TranslateSource(&SNAT6)],
+        ],
+    },
+    Chain {
+        name: "pinhole_reset",
+        kind: "filter",
+        hook: Hook::Forward,
+        // Before the administrator's filter (0), which accepts what is established. The mark comes first: all other packets
+        // that are forwarded pay for no more than looking at it.
+        priority: -10,
+        rules: [
+            // ct mark & MASK == MARK tcp flags & rst == 0 ip saddr . tcp sport . ip daddr . tcp dport @reset4
+            // add @reset4 { ip daddr . tcp dport . ip saddr . tcp sport timeout 60s } reject with tcp reset
+            &[
+                Step::HasMark,
+                Step::Tcp,
+                Step::NoReset,
+                Step::Is(Family::V4),
+                Step::Between(&RESET4),
+                Step::AddOpposite(&RESET4),
+                Step::Reject,
+            ],
+            // The same with ip6 and @reset6.
+            &[
+                Step::HasMark,
+                Step::Tcp,
+                Step::NoReset,
+                Step::Is(Family::V6),
+                Step::Between(&RESET6),
+                Step::AddOpposite(&RESET6),
+                Step::Reject,
+            ],
         ],
     },
 ];
@@ -214,14 +270,18 @@ pub(super) const DYNAMIC: u32 = 0x20;
 
 impl Set {
     /// The columns of its key.
-    pub(super) fn key(&self) -> [Column; 3] {
-        [Column::Address(self.family), Column::Address(self.family), Column::Port]
+    pub(super) fn key(&self) -> Vec<Column> {
+        let address = Column::Address(self.family);
+        match self.role {
+            Role::Permission | Role::Destination | Role::Source => vec![address, address, Column::Port],
+            Role::Reset => vec![address, Column::Port, address, Column::Port],
+        }
     }
 
     /// The columns of its data; empty for a set.
     pub(super) fn data(&self) -> Vec<Column> {
         match self.role {
-            Role::Permission => Vec::new(),
+            Role::Permission | Role::Reset => Vec::new(),
             Role::Destination => vec![Column::Address(self.family), Column::Port],
             Role::Source => vec![Column::Address(self.family)],
         }
@@ -229,7 +289,7 @@ impl Set {
 
     /// Whether it is a map.
     pub(super) fn is_map(&self) -> bool {
-        self.role != Role::Permission
+        matches!(self.role, Role::Destination | Role::Source)
     }
 
     /// Its flags, `enum nft_set_flags`.

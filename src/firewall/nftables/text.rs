@@ -5,7 +5,9 @@
 use std::fmt::Write as _;
 
 use super::Settings;
-use super::ruleset::{CHAINS, Chain, Column, DYNAMIC, Family, Hook, Role, SET_SIZE, SETS, Set, Step, TIMEOUT};
+use super::ruleset::{
+    CHAINS, Chain, Column, DYNAMIC, Family, Hook, Role, SENDER_TIMEOUT, SET_SIZE, SETS, Set, Step, TIMEOUT,
+};
 
 /// The table that ftpgate creates for itself (`ownership: managed`), as a file for `nft -f`. Loaded by hand it is of no use:
 /// its owner would be the `nft` that exits.
@@ -62,6 +64,7 @@ fn purpose(set: &Set) -> &'static str {
         Role::Permission => "who may dial . which address . which port, once",
         Role::Destination => "the same : where it really goes",
         Role::Source => "who dialled . where it really goes . which port : as whom it arrives there",
+        Role::Reset => "whose packets . from which port . to whom . to which port: are answered with a reset",
     }
 }
 
@@ -69,6 +72,7 @@ fn purpose(set: &Set) -> &'static str {
 fn chain_block(chain: &Chain, settings: &Settings) -> String {
     let hook = match chain.hook {
         Hook::Prerouting => "prerouting",
+        Hook::Forward => "forward",
         Hook::Postrouting => "postrouting",
     };
     let mut text = format!(
@@ -93,6 +97,12 @@ fn step_text(step: Step, settings: &Settings) -> Option<String> {
         Step::Delete(set) => format!("delete @{} {{ {} }}", set.name, key(set.family)),
         Step::SetMark => format!("ct mark set ct mark & {:#010x} | {:#010x}", !settings.mask, settings.mark),
         Step::HasMark => mark_match(settings),
+        Step::NoReset => "tcp flags & rst == 0".to_owned(),
+        Step::Between(set) => format!("{} @{}", ends(set.family, ["s", "d"]), set.name),
+        Step::AddOpposite(set) => {
+            format!("add @{} {{ {} timeout {SENDER_TIMEOUT}s }}", set.name, ends(set.family, ["d", "s"]))
+        }
+        Step::Reject => "reject with tcp reset".to_owned(),
         Step::TranslateDestination(set) => {
             format!("dnat {} to {} map @{}", protocol(set.family), key(set.family), set.name)
         }
@@ -116,6 +126,12 @@ fn key(family: Family) -> String {
     format!("{ip} saddr . {ip} daddr . tcp dport")
 }
 
+/// Both ends of a connection: `s` the source of a packet, `d` its destination.
+fn ends(family: Family, order: [&str; 2]) -> String {
+    let ip = protocol(family);
+    order.map(|end| format!("{ip} {end}addr . tcp {end}port")).join(" . ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,6 +152,10 @@ delete @pinhole4 { ip saddr . ip daddr . tcp dport } ct mark set ct mark & 0xfff
         assert!(text.contains(pinhole), "{text}");
         assert!(text.contains(
             "\t\tct mark & 0x0000ff00 == 0x00000100 snat ip6 to ip6 saddr . ip6 daddr . tcp dport map @snat6\n"
+        ));
+        assert!(text.contains(
+            "\t\tct mark & 0x0000ff00 == 0x00000100 tcp flags & rst == 0 ip saddr . tcp sport . ip daddr . tcp dport @reset4 \
+             add @reset4 { ip daddr . tcp dport . ip saddr . tcp sport timeout 60s } reject with tcp reset\n"
         ));
         assert!(text.starts_with("table inet ftpgate {\n\tflags owner\n"));
     }
