@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::io::{Interest, Ready};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::origin::{self, Way};
 use super::pipe::Pipe;
@@ -35,6 +35,9 @@ use crate::sys;
 /// How long last words may take to be sent, and then how long a peer may take to close its side.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 const LINGER: Duration = Duration::from_secs(2);
+
+/// How long the end of a session waits for the end of data connections that are over, or were reset.
+const LAST_RECORDS: Duration = Duration::from_millis(250);
 
 /// Most bytes read at once.
 const READ: usize = 16 * 1024;
@@ -183,6 +186,7 @@ impl Driver<'_> {
         for (_, lease) in self.leases.drain(..) {
             self.record.pinhole_closed(lease.pinhole());
         }
+        self.last_records().await;
         if let Some(limit) = self.drain {
             drain::after(self.shared.clone(), std::mem::take(&mut self.watches), limit);
         }
@@ -191,6 +195,16 @@ impl Driver<'_> {
         }
         self.record.ended(reason);
         Box::pin(async { tokio::join!(close(&mut self.client), close(&mut self.server)) }).await;
+    }
+
+    /// Clients say QUIT as soon as they have their 226: what the firewall saw of that transfer is a few milliseconds behind.
+    async fn last_records(&mut self) {
+        let until = Instant::now() + LAST_RECORDS;
+        while self.session.awaits_records() && !self.watches.is_empty() {
+            let Ok((id, event)) = timeout_at(until, next_of_flows(&mut self.watches)).await else { break };
+            self.flow_event(id, event);
+        }
+        self.step(Event::Tick);
     }
 
     /// What to wait for on a side: bytes, if the session wants them and the other side can take what they lead to; room, if

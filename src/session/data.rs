@@ -306,6 +306,14 @@ impl Data {
         }
     }
 
+    /// Whether the firewall will soon tell the last of a transfer: the control connection called it over, or it was `reset`.
+    pub fn awaits_last_packets(&self, reset: bool) -> bool {
+        let ends = |outcome: Outcome| reset || outcome != Outcome::ControlClosed;
+        let due =
+            |c: &Connection| c.transfer.is_some() && c.over.is_none() && c.ended.is_some_and(|(how, ..)| ends(how));
+        self.connections.iter().any(due)
+    }
+
     /// Records of the transfers of which nothing more is to come. `tracked`: the firewall tells when they are over. `all`: the
     /// session ends, and nothing more will come of any.
     pub fn report(&mut self, tracked: bool, all: bool, now: Millis, effects: &mut Effects) {
@@ -319,7 +327,10 @@ impl Data {
             if !told && !unclaimed && !all {
                 return true;
             }
-            effects.push(Effect::Unwatch(connection.id));
+            // One that outlives its session may still be looked after.
+            if !connection.is_live() {
+                effects.push(Effect::Unwatch(connection.id));
+            }
             if let Some((command, started)) = connection.transfer.take() {
                 let (outcome, reply, said) = connection.ended.unwrap_or((Outcome::ControlClosed, None, now));
                 let (over, traffic) = connection.over.unwrap_or((said, None));

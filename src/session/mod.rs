@@ -172,7 +172,7 @@ impl Session {
     /// Takes one event. What shall be done is in `effects` afterwards; a peer's misbehaviour is an effect, not an error.
     pub fn handle(&mut self, event: Event<'_>, now: Millis, effects: &mut Effects) {
         if self.has_ended() {
-            return;
+            return self.after_the_end(&event, now, effects);
         }
         match event {
             Event::Bytes(side, bytes) => self.bytes(side, bytes, now, effects),
@@ -185,6 +185,13 @@ impl Session {
                 self.closed.set(side);
                 self.timers.activity(now);
                 self.data.control_closed(self.settings.reset_on_close, now, effects);
+                // Nobody is left who could use it, or be told of it.
+                if side == Side::Server
+                    && let Some((id, _)) = self.pinhole.take()
+                {
+                    self.timers.pinhole = None;
+                    self.close(id, effects);
+                }
             }
             Event::Lost(reason) => self.end(reason),
             Event::Granted(id, port) => self.granted(id, port, now, effects),
@@ -227,6 +234,20 @@ impl Session {
     /// Whether the session is over.
     pub fn has_ended(&self) -> bool {
         self.ended.is_some()
+    }
+
+    /// Whether the session, over as it is, owes records that lack only what the firewall is about to tell. Give it those
+    /// events; a [`Event::Tick`] makes it write them down as they are.
+    pub fn awaits_records(&self) -> bool {
+        self.settings.tracked && self.data.awaits_last_packets(self.settings.reset_on_close)
+    }
+
+    fn after_the_end(&mut self, event: &Event<'_>, now: Millis, effects: &mut Effects) {
+        if let Event::Data(id, event) = event {
+            self.data.event(*id, *event, now, effects);
+        }
+        let all = matches!(event, Event::Tick) || !self.awaits_records();
+        self.data.report(self.settings.tracked, all, now, effects);
     }
 
     /// The addresses.
@@ -444,7 +465,7 @@ impl Session {
         if self.has_ended() {
             self.data.control_closed(self.settings.reset_on_close, now, effects);
         }
-        self.data.report(self.settings.tracked, self.has_ended(), now, effects);
+        self.data.report(self.settings.tracked, self.has_ended() && !self.awaits_records(), now, effects);
         if let Some(reason) = self.ended {
             effects.push(Effect::End(reason));
         }
