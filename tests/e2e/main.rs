@@ -8,12 +8,16 @@
 #[path = "../lab/mod.rs"]
 mod lab;
 
+mod control_close;
 mod flow;
 mod hostile;
 mod lifecycle;
+mod lifetimes;
 mod matrix;
 mod modes;
+mod nothing_left;
 mod observe;
 mod pinholes;
 mod the_lab_itself;
+mod tracking;
 mod transfers;

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
 use super::Family;
 use super::files::Folder;
@@ -114,6 +115,22 @@ impl Ftpgate {
 
     pub fn log(&self) -> String {
         self.daemon.log().join("\n")
+    }
+
+    /// The events "transfer" of its log, which must be in JSON.
+    pub fn transfers(&self) -> Vec<Value> {
+        let entries = self.daemon.log().into_iter().filter_map(|line| serde_json::from_str::<Value>(&line).ok());
+        entries.filter(|entry| entry["message"] == "transfer").collect()
+    }
+
+    /// Waits until there are so many of them; one more would end the test.
+    pub fn wait_for_transfers(&self, count: usize) -> Vec<Value> {
+        let all = super::wait_for(&format!("{count} transfers on the log"), Duration::from_secs(10), || {
+            let all = self.transfers();
+            (all.len() >= count).then_some(all)
+        });
+        assert_eq!(all.len(), count, "{all:#?}");
+        all
     }
 
     /// Resident memory in KiB, of the process itself.

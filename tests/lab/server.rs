@@ -8,6 +8,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use super::files::{Folder, MIB, noise, set_mode};
 use super::host::Host;
 use super::process::Daemon;
@@ -53,6 +56,9 @@ pub const STORED: &str = "pub/stored.bin";
 pub const LARGE: &str = "large.bin";
 /// The name of the empty one.
 pub const EMPTY: &str = "empty.bin";
+
+/// The transfer log of vsftpd, in the same format as ftpgate's.
+const TRANSFER_LOG: &str = "xferlog";
 
 /// A running server. It and its folder vanish with the value.
 #[derive(Debug)]
@@ -110,6 +116,32 @@ impl Server {
         path
     }
 
+    /// What vsftpd has logged of transfers.
+    pub fn transfer_log(&self) -> Vec<String> {
+        assert_eq!(self.kind, ServerKind::Vsftpd, "only vsftpd keeps a transfer log here");
+        let text = std::fs::read_to_string(self.folder.file(TRANSFER_LOG)).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Kills the processes that serve sessions; the one that listens stays.
+    pub fn kill_sessions(&self, host: &Host) {
+        self.kill_where(host, |pid| pid != self.daemon.pid());
+    }
+
+    /// Kills them all.
+    pub fn kill(&self, host: &Host) {
+        self.kill_where(host, |_| true);
+    }
+
+    fn kill_where(&self, host: &Host, chosen: impl Fn(u32) -> bool) {
+        let pids: Vec<u32> = super::kernel::processes(host).into_iter().filter(|pid| chosen(*pid)).collect();
+        assert!(!pids.is_empty(), "{} has no process to kill", self.kind.name());
+        for pid in pids {
+            // One that has just ended by itself is fine.
+            let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
+        }
+    }
+
     /// Waits until a stored file has this content: servers answer 226 before or after they close it.
     pub fn wait_for_content(&self, name: &str, content: &[u8]) {
         let path = self.file(name);
@@ -147,9 +179,10 @@ fn vsftpd(host: &Host, folder: &Folder, root: &Path) -> Daemon {
              anon_world_readable_only=NO\nanon_umask=022\n\
              pasv_min_port={low}\npasv_max_port={high}\nconnect_from_port_20=YES\nasync_abor_enable=YES\n\
              seccomp_sandbox=NO\nisolate=NO\nisolate_network=NO\n\
-             xferlog_enable=NO\nftpd_banner=vsftpd of the lab\n",
+             xferlog_enable=YES\nxferlog_std_format=YES\nxferlog_file={}\nftpd_banner=vsftpd of the lab\n",
             root.display(),
             empty.display(),
+            folder.file(TRANSFER_LOG).display(),
         ),
     );
     host.spawn(&[&binary("sbin/vsftpd"), &config.to_string_lossy()])
