@@ -330,8 +330,12 @@ impl Thread {
                         if event.kind == Kind::Destroy {
                             self.shared.learn(event.snapshot.counters);
                         }
-                        let requests = &mut self.requests;
+                        let (requests, counts) = (&mut self.requests, &self.shared.accounting);
                         self.shared.registry().apply(&event, |flow| {
+                            // The question is a third of what following a transfer costs.
+                            if !counts.load(Ordering::Relaxed) {
+                                return None;
+                            }
                             let snapshot = requests.get(flow).ok().flatten();
                             snapshot.and_then(|snapshot| snapshot.counters)
                         });
