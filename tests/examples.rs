@@ -52,7 +52,10 @@ fn every_ruleset_drops_by_default_in_input_and_forward() {
     for file in examples("nft") {
         let text = std::fs::read_to_string(&file).unwrap();
         for hook in ["input", "forward"] {
-            let chains: Vec<&str> = text.lines().filter(|line| line.contains(&format!("hook {hook} "))).collect();
+            let at_hook = |line: &&str| line.contains(&format!("hook {hook} "));
+            // What comes before the administrator's own chains is ftpgate's, and lets go on what it does not know.
+            let chains: Vec<&str> =
+                text.lines().filter(at_hook).filter(|line| !line.contains("priority -10;")).collect();
             assert!(!chains.is_empty(), "{} has no chain at {hook}", name(&file));
             assert!(chains.iter().all(|line| line.contains("policy drop;")), "{}: {chains:?}", name(&file));
         }

@@ -172,7 +172,7 @@ impl Session {
     /// Takes one event. What shall be done is in `effects` afterwards; a peer's misbehaviour is an effect, not an error.
     pub fn handle(&mut self, event: Event<'_>, now: Millis, effects: &mut Effects) {
         if self.has_ended() {
-            return self.after_the_end(&event, now, effects);
+            return;
         }
         match event {
             Event::Bytes(side, bytes) => self.bytes(side, bytes, now, effects),
@@ -184,7 +184,6 @@ impl Session {
             Event::Eof(side) => {
                 self.closed.set(side);
                 self.timers.activity(now);
-                self.data.control_closed(self.settings.reset_on_close, now, effects);
                 // Nobody is left who could use it, or be told of it.
                 if side == Side::Server
                     && let Some((id, _)) = self.pinhole.take()
@@ -193,7 +192,7 @@ impl Session {
                     self.close(id, effects);
                 }
             }
-            Event::Lost(reason) => self.end(reason),
+            Event::Lost(reason) => self.lost(reason, now, effects),
             Event::Granted(id, port) => self.granted(id, port, now, effects),
             Event::Refused(id) => self.refused(id, effects),
             Event::Data(id, event) => self.data_event(id, event, now, effects),
@@ -234,20 +233,6 @@ impl Session {
     /// Whether the session is over.
     pub fn has_ended(&self) -> bool {
         self.ended.is_some()
-    }
-
-    /// Whether the session, over as it is, owes records that lack only what the firewall is about to tell. Give it those
-    /// events; a [`Event::Tick`] makes it write them down as they are.
-    pub fn awaits_records(&self) -> bool {
-        self.settings.tracked && self.data.awaits_last_packets(self.settings.reset_on_close)
-    }
-
-    fn after_the_end(&mut self, event: &Event<'_>, now: Millis, effects: &mut Effects) {
-        if let Event::Data(id, event) = event {
-            self.data.event(*id, *event, now, effects);
-        }
-        let all = matches!(event, Event::Tick) || !self.awaits_records();
-        self.data.report(self.settings.tracked, all, now, effects);
     }
 
     /// The addresses.
@@ -396,15 +381,17 @@ impl Session {
             self.shut.set(side);
             effects.push(Effect::Shutdown(side.other()));
         }
-        if self.shut.all() {
+        // What a transfer has carried is told a moment after its end; then all is said.
+        let settled = self.data.is_settled(self.settings.tracked);
+        if self.shut.all() && settled {
             let reason =
                 if self.timers.server_closed_first { EndReason::ServerClosed } else { EndReason::ClientClosed };
             self.end(reason);
-        } else if self.shut.has(Side::Server) {
+        } else if self.shut.has(Side::Server) && !self.shut.has(Side::Client) {
             self.timers.server_closed_first = true;
         }
         let quiet = self.pending.is_quiet() && self.held_command.is_none() && self.held_reply.is_none();
-        if self.draining && quiet && !self.has_ended() && !self.is_opaque() {
+        if self.draining && quiet && settled && !self.has_ended() && !self.is_opaque() {
             self.say(Local::Draining, effects);
             self.end(EndReason::Drained);
         }
@@ -456,16 +443,33 @@ impl Session {
         self.end(EndReason::Hostile);
     }
 
+    /// Nothing can be said to anybody; data connections that are reset for it may have a moment to end.
+    fn lost(&mut self, reason: EndReason, now: Millis, effects: &mut Effects) {
+        if reason == EndReason::Drained || !(self.settings.tracked && self.settings.reset_on_close) {
+            return self.end(reason);
+        }
+        self.data.control_closed(true, now, effects);
+        self.timers.activity(now);
+        self.timers.server_closed_first |= reason == EndReason::ServerClosed && !self.shut.all();
+        for side in [Side::Client, Side::Server] {
+            self.closed.set(side);
+            self.shut.set(side);
+        }
+    }
+
     fn end(&mut self, reason: EndReason) {
         self.ended.get_or_insert(reason);
     }
 
     /// Last of all: records of transfers that are over, and the end of the session if it has come.
     fn settle(&mut self, now: Millis, effects: &mut Effects) {
-        if self.has_ended() {
-            self.data.control_closed(self.settings.reset_on_close, now, effects);
+        let Settings { tracked, reset_on_close: reset, .. } = self.settings;
+        let closing = self.closed.client || self.closed.server;
+        // Data connections that are not ended with it may yet be answered, until the session is over.
+        if self.has_ended() || (closing && tracked && reset) {
+            self.data.control_closed(reset, now, effects);
         }
-        self.data.report(self.settings.tracked, self.has_ended() && !self.awaits_records(), now, effects);
+        self.data.report(tracked, self.has_ended(), now, effects);
         if let Some(reason) = self.ended {
             effects.push(Effect::End(reason));
         }

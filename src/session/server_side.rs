@@ -158,6 +158,7 @@ impl Session {
             // RFC 959 §4.1.1: everything as after the greeting, except a transfer that is under way.
             Kind::Rein if code.is_positive() => {
                 self.epsv_all = false;
+                self.data.type_is(b"A");
                 self.data_ready = false;
                 self.close_pinhole(effects);
                 self.timers.activity(now);
@@ -193,7 +194,8 @@ impl Session {
         match self.pending.front() {
             // In the place of a 227 it could be one in disguise.
             Some(Kind::Passive(_)) => {}
-            _ if looks_passive(line) => self.send_masked(line, effects),
+            // A client that takes Telnet commands out of its stream may find one behind them.
+            _ if looks_passive(line) || line.contains(&super::TELNET_IAC) => self.send_masked(line, effects),
             _ => effects.send(Side::Client, &[line]),
         }
     }

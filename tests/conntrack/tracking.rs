@@ -206,6 +206,15 @@ fn without_the_capability_it_says_what_is_needed() {
 }
 
 #[test]
+fn a_kernel_that_is_told_to_say_nothing_is_reported() {
+    let namespace = Namespace::new();
+    namespace.sysctl("netfilter/nf_conntrack_events", "0");
+    let error = namespace.run(|| Tracker::start(MARK, MARK).unwrap_err());
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("net.netfilter.nf_conntrack_events=2"), "{error}");
+}
+
+#[test]
 fn messages_that_are_lost_are_made_up_for() {
     const CONNECTIONS: u16 = 300;
     let namespace = Namespace::new();

@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 
 use ftpgate::pinhole::{EntrancePort, Request};
+use ftpgate::session::data::Transfer;
 use ftpgate::session::effect::{Effect, Note, Side};
 
 /// The bytes that a transcript line stands for: CRLF is added unless the text ends with a lone backslash.
@@ -78,6 +79,13 @@ pub fn lines(effect: &Effect<'_>) -> Vec<String> {
         Effect::Shutdown(side) => vec![format!("shutdown {}", side_word(*side))],
         Effect::Open(id, request) => vec![format!("! open #{} {}", id.0, request_text(request))],
         Effect::Close(id) => vec![format!("! close #{}", id.0)],
+        Effect::Measure(id) => vec![format!("! measure #{}", id.0)],
+        Effect::Reset(id, _) => vec![format!("! reset #{}", id.0)],
+        Effect::Unwatch(_) => Vec::new(),
+        Effect::Transferred(transfer) => vec![transfer_text(transfer)],
+        Effect::Note(Note::PinholeUsed(announcement, waited)) => {
+            vec![format!("= used {} after {waited}ms", announcement.as_str())]
+        }
         Effect::Note(Note::Refused(why, None)) => vec![format!("= refused {}", why.as_str())],
         Effect::Note(Note::Refused(why, Some(address))) => vec![format!("= refused {} {address}", why.as_str())],
         Effect::Note(Note::Opaque) => vec!["= opaque".to_owned()],
@@ -93,6 +101,22 @@ pub fn side_word(side: Side) -> &'static str {
         Side::Client => "client",
         Side::Server => "server",
     }
+}
+
+/// `= transfer RETR file download complete 226 1000 bytes in 15ms, pasv from 192.0.2.7:40002, binary, user joe`
+fn transfer_text(transfer: &Transfer) -> String {
+    let escaped = |bytes: &[u8]| to_text(&[bytes, b"\r\n"].concat()).join("");
+    let mut text = format!("= transfer {}", transfer.command);
+    if !transfer.path.is_empty() {
+        text += &format!(" {}", escaped(&transfer.path));
+    }
+    text += &format!(" {} {}", transfer.direction.as_str(), transfer.outcome.as_str());
+    text += &transfer.reply.map_or(" no reply".to_owned(), |reply| format!(" {reply}"));
+    text += &transfer.bytes().map_or(" no count".to_owned(), |bytes| format!(" {bytes} bytes"));
+    text += &format!(" in {}ms, {}", transfer.duration, transfer.announcement.as_str());
+    text += &transfer.dialler.map_or(String::new(), |dialler| format!(" from {dialler}"));
+    text += if transfer.binary { ", binary" } else { ", ascii" };
+    text + &format!(", user {}", escaped(&transfer.user))
 }
 
 fn request_text(request: &Request) -> String {

@@ -3,6 +3,7 @@
 //! Lives here: [`Player`], which obeys the one rule for driving a session, and [`play`]. Not here: reading the files
 //! (`transcript`).
 
+use ftpgate::pinhole::DataEvent;
 use ftpgate::session::Session;
 use ftpgate::session::effect::{Effect, Effects, Event, Millis, PinholeId, Side};
 
@@ -15,6 +16,8 @@ pub struct Player {
     pub session: Session,
     /// Whether the session is written out and read back before each event, and goes on as the copy.
     pub restores: bool,
+    /// Whether records of transfers are listed: most transcripts are about other things.
+    lists_transfers: bool,
     now: Millis,
     effects: Effects,
 }
@@ -24,7 +27,13 @@ impl Player {
     pub fn new(transcript: &Transcript) -> Self {
         let now = Millis(1_000_000);
         let session = Session::new(transcript.settings, transcript.ends, now);
-        let mut player = Self { session, restores: true, now, effects: Effects::new() };
+        let mut player = Self {
+            session,
+            restores: true,
+            lists_transfers: transcript.settings.tracked,
+            now,
+            effects: Effects::new(),
+        };
         if transcript.logged_in {
             for (side, line) in [
                 (Side::Server, "220 ready"),
@@ -51,6 +60,11 @@ impl Player {
             Input::Eof(side) => self.event(Event::Eof(*side), see),
             Input::Granted(id, port) => self.event(Event::Granted(PinholeId(*id), *port), see),
             Input::Refused(id) => self.event(Event::Refused(PinholeId(*id)), see),
+            Input::Used(id, dialler) => {
+                self.event(Event::Data(PinholeId(*id), DataEvent::Used { dialler: *dialler }), see)
+            }
+            Input::Over(id, traffic) => self.event(Event::Data(PinholeId(*id), DataEvent::Over(*traffic)), see),
+            Input::Measured(id, total) => self.event(Event::Measured(PinholeId(*id), *total), see),
             Input::Drain => self.event(Event::Drain, see),
             Input::Wait(span) => self.wait(*span, see),
         }
@@ -86,7 +100,9 @@ impl Player {
         let mut done = Vec::new();
         while let Some(effect) = self.effects.poll() {
             see(&effect);
-            done.extend(notation::lines(&effect));
+            if self.lists_transfers || !matches!(effect, Effect::Transferred(_)) {
+                done.extend(notation::lines(&effect));
+            }
         }
         done
     }

@@ -7,6 +7,7 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use ftpgate::pinhole::Traffic;
 use ftpgate::session::effect::Side;
 use ftpgate::session::{Ends, Settings};
 
@@ -60,6 +61,12 @@ pub enum Input {
     Granted(u32, u16),
     /// The firewall could not.
     Refused(u32),
+    /// A data connection has come through the pinhole, from there.
+    Used(u32, SocketAddr),
+    /// It is over, and carried this, if that was counted.
+    Over(u32, Option<Traffic>),
+    /// It has carried so many bytes by now.
+    Measured(u32, u64),
     /// Time passes, in milliseconds.
     Wait(u64),
     /// The daemon is going down.
@@ -138,6 +145,9 @@ impl Default for Header {
             pinhole_timeout: 60_000,
             login_timeout: 120_000,
             idle_timeout: 900_000,
+            data_idle_timeout: 300_000,
+            tracked: false,
+            reset_on_close: true,
         };
         Self {
             client: None,
@@ -171,6 +181,9 @@ impl Header {
             ["set", "pinhole_timeout", value] => self.settings.pinhole_timeout = millis(value)?,
             ["set", "login_timeout", value] => self.settings.login_timeout = millis(value)?,
             ["set", "idle_timeout", value] => self.settings.idle_timeout = millis(value)?,
+            ["set", "data_idle_timeout", value] => self.settings.data_idle_timeout = millis(value)?,
+            ["set", "tracked", value] => self.settings.tracked = yes(value)?,
+            ["set", "reset_on_close", value] => self.settings.reset_on_close = yes(value)?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -193,6 +206,14 @@ impl Header {
 
 fn value_of<T: std::str::FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| format!("`{text}` cannot be read"))
+}
+
+fn yes(text: &str) -> Result<bool, String> {
+    match text {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err(format!("`{text}` is neither yes nor no")),
+    }
 }
 
 fn millis(text: &str) -> Result<u64, String> {
@@ -232,8 +253,15 @@ fn firewall(text: &str) -> Result<What, String> {
     match words[..] {
         ["granted", id, port] => Ok(What::Input(Input::Granted(number(id)?, value_of(port)?))),
         ["refused", id] => Ok(What::Input(Input::Refused(number(id)?))),
-        ["open", ..] | ["close", ..] => Ok(What::Expect(format!("! {text}"))),
-        _ => Err("`!` is followed by open, close, granted or refused".to_owned()),
+        ["used", id, dialler] => Ok(What::Input(Input::Used(number(id)?, value_of(dialler)?))),
+        ["over", id] => Ok(What::Input(Input::Over(number(id)?, None))),
+        ["over", id, from, to] => {
+            let traffic = Traffic { from_initiator: value_of(from)?, to_initiator: value_of(to)? };
+            Ok(What::Input(Input::Over(number(id)?, Some(traffic))))
+        }
+        ["measured", id, total] => Ok(What::Input(Input::Measured(number(id)?, value_of(total)?))),
+        ["open" | "close" | "measure" | "reset", ..] => Ok(What::Expect(format!("! {text}"))),
+        _ => Err("`!` is followed by open, close, granted, refused, used, over, measure, measured or reset".to_owned()),
     }
 }
 

@@ -4,7 +4,8 @@
 //! here: receiving events (`tracker`), asking the kernel (`requests`).
 //!
 //! A watch waits under the key of its pinhole until a connection begins with that key; from then on it is for that one
-//! connection, and the key is free for the next watch. Connections that nobody waits for are counted and nothing else.
+//! connection, and the key is free for the next watch. Connections that nobody waits for are counted and nothing else. The
+//! later of two watches under one key gets the connection: the kernel renews a pinhole that is announced again.
 
 use std::collections::HashMap;
 

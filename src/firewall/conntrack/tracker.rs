@@ -102,7 +102,7 @@ impl Tracker {
     /// Follows connections with this mark in the network namespace of this thread.
     ///
     /// # Errors
-    /// `Permission`: CAP_NET_ADMIN is needed. `Unsupported`: the kernel lacks nf_conntrack_netlink.
+    /// `Permission`: CAP_NET_ADMIN is needed. `Unsupported`: the kernel lacks nf_conntrack_netlink, or is told to say nothing.
     pub fn start(mark: u32, mask: u32) -> Result<Self, Error> {
         Self::start_with(Options::new(mark, mask))
     }
@@ -117,11 +117,17 @@ impl Tracker {
                 "cannot follow data connections without a mark that tells them from others; set firewall.nftables.mark";
             return Err(Error::new(ErrorKind::Other, text));
         }
+        if setting("nf_conntrack_events").as_deref() == Some("0") {
+            let text = "the kernel is told to say nothing of connections, so data connections cannot be followed; \
+                        `sysctl -w net.netfilter.nf_conntrack_events=2`";
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        }
         let mut requests = Requests::open()?;
         // Whether the kernel answers at all; also what a predecessor left.
         let there = requests.dump(options.mark, options.mask)?;
         let shared = Arc::new(Shared::default());
-        shared.accounting.store(accounting_is_on(), Ordering::Relaxed);
+        let counts = setting("nf_conntrack_acct").is_some_and(|value| value != "0");
+        shared.accounting.store(counts, Ordering::Relaxed);
         shared.registry().reconcile(&there, |_| true);
         let events = subscribe(options)?;
         let (stopped, pipe) = pipe().map_err(|error| cannot_start(&error))?;
@@ -142,7 +148,8 @@ impl Tracker {
         Watch { key, id, events, shared: Arc::clone(&self.shared) }
     }
 
-    /// What the kernel knows of a connection now; `None` if it is gone. A system call of some 3 µs, on any thread.
+    /// What the kernel knows of a connection now; `None` if it is gone. A system call of some 3 µs, on any thread that has
+    /// CAP_NET_ADMIN: the kernel looks at who asks, not only at who opened the socket.
     ///
     /// # Errors
     /// The kernel refused the question.
@@ -248,9 +255,9 @@ fn cannot_start(error: &std::io::Error) -> Error {
     Error::new(ErrorKind::Other, format!("cannot start the conntrack thread: {error}"))
 }
 
-/// `net.netfilter.nf_conntrack_acct` of this thread's network namespace.
-fn accounting_is_on() -> bool {
-    std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_acct").is_ok_and(|text| text.trim() != "0")
+/// A setting below `net.netfilter` of this thread's network namespace.
+fn setting(name: &str) -> Option<String> {
+    Some(std::fs::read_to_string(format!("/proc/sys/net/netfilter/{name}")).ok()?.trim().to_owned())
 }
 
 /// The socket that hears of connections with our mark and of nothing else.
@@ -328,8 +335,12 @@ impl Thread {
                         if event.kind == Kind::Destroy {
                             self.shared.learn(event.snapshot.counters);
                         }
-                        let requests = &mut self.requests;
+                        let (requests, counts) = (&mut self.requests, &self.shared.accounting);
                         self.shared.registry().apply(&event, |flow| {
+                            // The question is a third of what following a transfer costs.
+                            if !counts.load(Ordering::Relaxed) {
+                                return None;
+                            }
                             let snapshot = requests.get(flow).ok().flatten();
                             snapshot.and_then(|snapshot| snapshot.counters)
                         });

@@ -72,6 +72,9 @@ pub fn run(seed: u64, profile: Profile, trace: bool) -> Summary {
         pinhole_timeout: 60_000,
         login_timeout: 120_000,
         idle_timeout: 900_000,
+        data_idle_timeout: 300_000,
+        tracked: false,
+        reset_on_close: true,
     };
     let now = 1_000;
     let session = Session::new(settings, ends, Millis(now));
@@ -356,6 +359,7 @@ impl World {
                 Effect::Shutdown(side) => Did::Shutdown(side),
                 Effect::Open(id, request) => Did::Open(id, request),
                 Effect::Close(id) => Did::Close(id),
+                Effect::Measure(_) | Effect::Unwatch(_) | Effect::Reset(..) | Effect::Transferred(_) => continue,
                 Effect::Note(note) => Did::Note(note),
                 Effect::End(reason) => Did::End(reason),
             });
@@ -419,7 +423,7 @@ impl World {
                 );
                 assert!(nobodys_fault || !self.profile.is_strict(), "{why:?}, and both peers behave");
             }
-            Note::Command(_) | Note::LoggedIn => {}
+            Note::Command(_) | Note::LoggedIn | Note::PinholeUsed(..) => {}
         }
     }
 
