@@ -173,6 +173,7 @@ impl Session {
         } else {
             // Nobody waits for it any more.
             effects.push(Effect::Close(id));
+            effects.push(Effect::Unwatch(id));
         }
     }
 

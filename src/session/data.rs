@@ -122,6 +122,7 @@ impl Transfer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Command {
     name: String,
+    user: Vec<u8>,
     path: Vec<u8>,
     binary: bool,
 }
@@ -143,11 +144,23 @@ struct Connection {
     measured: (Millis, Option<u64>),
     /// Its pinhole is closed: no command will use it any more.
     closed: bool,
+    /// It was asked to end.
+    reset: bool,
 }
 
 impl Connection {
     fn is_live(&self) -> bool {
         self.dialler.is_some() && self.over.is_none()
+    }
+
+    /// Whether a transfer may begin to use it.
+    fn is_free(&self) -> bool {
+        self.transfer.is_none() && !self.closed
+    }
+
+    /// Whether the server's last word on its transfer is still to come.
+    fn is_unanswered(&self) -> bool {
+        self.ended.is_none_or(|(_, reply, _)| reply.is_none())
     }
 }
 
@@ -176,7 +189,8 @@ impl Data {
 
     /// A transfer command was passed on.
     pub fn ask(&mut self, name: &str, path: &[u8]) {
-        self.asked.push_back(Command { name: name.to_owned(), path: cut(path), binary: self.binary });
+        let (name, user) = (name.to_owned(), self.user.clone());
+        self.asked.push_back(Command { name, user, path: cut(path), binary: self.binary });
     }
 
     /// A pinhole is in force.
@@ -191,6 +205,7 @@ impl Data {
             ended: None,
             measured: (now, None),
             closed: false,
+            reset: false,
         });
     }
 
@@ -210,7 +225,7 @@ impl Data {
     pub fn started(&mut self, now: Millis) {
         let Some(command) = self.asked.front() else { return };
         let current = self.current;
-        if let Some(connection) = self.connections.iter_mut().find(|c| Some(c.id) == current && c.transfer.is_none()) {
+        if let Some(connection) = self.connections.iter_mut().find(|c| Some(c.id) == current && c.is_free()) {
             connection.transfer = Some((command.clone(), now));
             connection.measured.0 = now;
         }
@@ -220,9 +235,12 @@ impl Data {
     pub fn answered(&mut self, code: Code, now: Millis) {
         self.asked.pop_front();
         let outcome = if code.is_positive() { Outcome::Complete } else { Outcome::Failed };
-        if let Some(connection) = self.connections.iter_mut().find(|c| c.transfer.is_some() && c.ended.is_none()) {
-            connection.ended = Some((outcome, Some(code), now));
-        }
+        let Some(c) = self.connections.iter_mut().find(|c| c.transfer.is_some() && c.is_unanswered()) else { return };
+        c.ended = match c.ended {
+            // What ended it was said before, and the server's words are only the echo.
+            Some((why, _, at)) if c.reset => Some((why, Some(code), at)),
+            _ => Some((outcome, Some(code), now)),
+        };
     }
 
     /// The firewall tells. Says whether that pinhole is used up now.
@@ -282,26 +300,36 @@ impl Data {
         let Some(connection) = self.connections.iter_mut().find(|c| c.id == id && c.is_live()) else { return };
         if connection.measured.1 == Some(total) && connection.ended.is_none() {
             connection.ended = Some((Outcome::Idle, None, now));
+            connection.reset = true;
             effects.push(Effect::Reset(id));
         }
         connection.measured = (now, Some(total));
     }
 
-    /// The control connection is closing: what has not been answered never will be (RFC 959 §3.2). A transfer that the server
-    /// has called complete may still have its last packets under way, and is left alone.
+    /// The control connection is closing, or still is: what has not been answered never will be (RFC 959 §3.2), and what comes
+    /// through a pinhole only now ends as well. A transfer that the server has called complete may still have its last packets
+    /// under way, and is left alone.
     pub fn control_closed(&mut self, reset: bool, now: Millis, effects: &mut Effects) {
-        for connection in self.connections.iter_mut().filter(|c| c.ended.is_none()) {
-            connection.ended = Some((Outcome::ControlClosed, None, now));
-            if reset && connection.is_live() {
+        for connection in self.connections.iter_mut().filter(|c| c.is_unanswered()) {
+            if connection.transfer.is_some() {
+                connection.ended.get_or_insert((Outcome::ControlClosed, None, now));
+            }
+            if reset && connection.is_live() && !connection.reset {
+                connection.reset = true;
                 effects.push(Effect::Reset(connection.id));
             }
         }
     }
 
+    /// Whether no transfer has ended whose last packets are still under way, so that nobody knows yet what it has carried.
+    /// Not for long: [`LAST_PACKETS`] at most.
+    pub fn is_settled(&self, tracked: bool) -> bool {
+        !tracked || !self.connections.iter().any(|c| c.transfer.is_some() && c.ended.is_some() && c.over.is_none())
+    }
+
     /// Records of the transfers of which nothing more is to come. `tracked`: the firewall tells when they are over. `all`: the
     /// session ends, and nothing more will come of any.
     pub fn report(&mut self, tracked: bool, all: bool, now: Millis, effects: &mut Effects) {
-        let user = &self.user;
         if self.connections.is_empty() {
             return;
         }
@@ -320,7 +348,7 @@ impl Data {
                     command: command.name,
                     path: command.path,
                     binary: command.binary,
-                    user: user.clone(),
+                    user: command.user,
                     announcement: connection.announcement,
                     dialler: connection.dialler,
                     traffic,

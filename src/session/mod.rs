@@ -184,7 +184,6 @@ impl Session {
             Event::Eof(side) => {
                 self.closed.set(side);
                 self.timers.activity(now);
-                self.data.control_closed(self.settings.reset_on_close, now, effects);
             }
             Event::Granted(id, port) => self.granted(id, port, now, effects),
             Event::Refused(id) => self.refused(id, effects),
@@ -374,15 +373,17 @@ impl Session {
             self.shut.set(side);
             effects.push(Effect::Shutdown(side.other()));
         }
-        if self.shut.all() {
+        // What a transfer has carried is told a moment after its end; then all is said.
+        let settled = self.data.is_settled(self.settings.tracked);
+        if self.shut.all() && settled {
             let reason =
                 if self.timers.server_closed_first { EndReason::ServerClosed } else { EndReason::ClientClosed };
             self.end(reason);
-        } else if self.shut.has(Side::Server) {
+        } else if self.shut.has(Side::Server) && !self.shut.has(Side::Client) {
             self.timers.server_closed_first = true;
         }
         let quiet = self.pending.is_quiet() && self.held_command.is_none() && self.held_reply.is_none();
-        if self.draining && quiet && !self.has_ended() && !self.is_opaque() {
+        if self.draining && quiet && settled && !self.has_ended() && !self.is_opaque() {
             self.say(Local::Draining, effects);
             self.end(EndReason::Drained);
         }
@@ -440,10 +441,13 @@ impl Session {
 
     /// Last of all: records of transfers that are over, and the end of the session if it has come.
     fn settle(&mut self, now: Millis, effects: &mut Effects) {
-        if self.has_ended() {
-            self.data.control_closed(self.settings.reset_on_close, now, effects);
+        let Settings { tracked, reset_on_close: reset, .. } = self.settings;
+        let closing = self.closed.client || self.closed.server;
+        // Data connections that are not ended with it may yet be answered, until the session is over.
+        if self.has_ended() || (closing && tracked && reset) {
+            self.data.control_closed(reset, now, effects);
         }
-        self.data.report(self.settings.tracked, self.has_ended(), now, effects);
+        self.data.report(tracked, self.has_ended(), now, effects);
         if let Some(reason) = self.ended {
             effects.push(Effect::End(reason));
         }

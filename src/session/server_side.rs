@@ -158,6 +158,7 @@ impl Session {
             // RFC 959 §4.1.1: everything as after the greeting, except a transfer that is under way.
             Kind::Rein if code.is_positive() => {
                 self.epsv_all = false;
+                self.data.type_is(b"A");
                 self.data_ready = false;
                 self.close_pinhole(effects);
                 self.timers.activity(now);
