@@ -3,8 +3,8 @@
 //! Lives here: [`Requests`], a socket of its own for them; sentences for the administrator about what the kernel refuses.
 //! Not here: the bytes (`message`, `event`), events (`tracker`).
 //!
-//! Kernel 6.18 was measured to answer a question in some 3 µs whatever the size of the table, and to walk the table for a
-//! dump at 4 µs for each of its connections, whosever they are.
+//! Kernel 6.18 was measured to find a connection by its tuple in some 3 µs whatever the size of the table (a question by a
+//! thread that has just woken takes four times that, with its answer), and to walk a table of 100,000 in 22 ms.
 
 use std::ops::ControlFlow;
 
