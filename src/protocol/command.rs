@@ -18,9 +18,9 @@ pub enum Verb {
     Eprt,
     /// `EPSV`, RFC 2428 §3.
     Epsv,
-    /// `LPRT`, RFC 1639 §2.
+    /// `LPRT`, RFC 1639 §2, and its like.
     Lprt,
-    /// `LPSV`, RFC 1639 §3.
+    /// `LPSV`, RFC 1639 §3, and its like.
     Lpsv,
     /// `PASS`, RFC 959 §4.1.1.
     Pass,
@@ -73,8 +73,9 @@ const TABLE: &[(Verb, &[&str])] = &[
     (Verb::Auth, &["AUTH"]),
     (Verb::Eprt, &["EPRT"]),
     (Verb::Epsv, &["EPSV"]),
-    (Verb::Lprt, &["LPRT"]),
-    (Verb::Lpsv, &["LPSV"]),
+    // With what GridFTP (GFD.20) has of the same kind: several addresses at a time.
+    (Verb::Lprt, &["LPRT", "SPOR"]),
+    (Verb::Lpsv, &["LPSV", "SPAS"]),
     (Verb::Pass, &["PASS"]),
     (Verb::Pasv, &["PASV"]),
     (Verb::Port, &["PORT"]),
@@ -105,7 +106,7 @@ const TABLE: &[(Verb, &[&str])] = &[
         ],
     ),
     // GFD.20, the Grid's extensions.
-    (Verb::Other, &["CKSM", "DCAU", "ERET", "ESTO", "SBUF", "SCKS", "SPAS", "SPOR"]),
+    (Verb::Other, &["CKSM", "DCAU", "ERET", "ESTO", "SBUF", "SCKS"]),
 ];
 
 /// Takes a command line apart, with or without its line end. Blanks (space, tab) before the verb are skipped; a verb ends at

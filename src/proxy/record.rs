@@ -26,14 +26,14 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// A client was admitted.
+    /// A client was admitted; it counts as a session once its server is connected.
     pub fn start(id: u64, client: SocketAddr, listener: &'a str, metrics: &'a Metrics) -> Self {
-        metrics.session_started(listener);
         Self { id, client, listener, metrics, started: Instant::now() }
     }
 
     /// Both control connections are there.
     pub fn opened(&self, way: Way, source: SocketAddr) {
+        self.metrics.session_started(self.listener);
         tracing::info!(
             session = self.id,
             listener = self.listener,
@@ -48,7 +48,6 @@ impl<'a> Record<'a> {
     /// The session could not begin.
     pub fn rejected(&self, reason: Rejection, why: &str) {
         self.metrics.rejected(reason);
-        self.metrics.session_ended(self.listener, "rejected", self.started.elapsed());
         tracing::info!(
             session = self.id,
             listener = self.listener,

@@ -122,6 +122,10 @@ impl Session {
                 return self.passive_failed(Some(SocketAddr::new(ip, port)), effects);
             }
             Err(_) => return self.passive_failed(None, effects),
+            // Only one could be rewritten, and nobody knows which one a client takes.
+            Ok((.., span)) if announces_again(text.get(span.end..).unwrap_or_default()) => {
+                return self.passive_failed(None, effects);
+            }
             Ok(found) => found,
         };
         // C dials O:q, it arrives at S:p, and S sees P. In forward mode O is S and the entrance is the target.
@@ -199,6 +203,11 @@ impl Session {
             effects.push(Effect::Close(id));
         }
     }
+}
+
+/// Whether what follows an announcement in its line is another one.
+fn announces_again(rest: &[u8]) -> bool {
+    address::pasv_reply(rest).is_ok() || address::epsv_reply(rest).is_ok()
 }
 
 impl Held {

@@ -1,6 +1,6 @@
 //! The reply FIFO: which command the next reply answers.
 //!
-//! Lives here: [`Slot`], [`Kind`], [`Pending`]. Not here: what follows from an answer (`server_side`).
+//! Lives here: [`Kind`] of a slot, [`Pending`]. Not here: what follows from an answer (`server_side`).
 //!
 //! FTP answers commands in their order (RFC 959 §5.4), so every command that was passed on has a slot, and so has every
 //! command that ftpgate answers itself, lest its answer overtake another. A 1yz reply leaves its slot in place; a late 226, a
@@ -160,7 +160,9 @@ impl Pending {
 
     /// The transfer before an ABOR ended well: the same reply may have been ABOR's.
     pub fn abor_may_be_answered(&mut self) {
-        if let Some(Kind::Abor { optional }) = self.slots.front_mut() {
+        // What is answered here stands between the two only in our eyes.
+        let next = self.slots.iter_mut().find(|kind| !matches!(kind, Kind::Local(_)));
+        if let Some(Kind::Abor { optional }) = next {
             *optional = true;
         }
     }

@@ -188,7 +188,8 @@ impl Session {
         match self.pending.front() {
             // In the place of a 227 it could be one in disguise.
             Some(Kind::Passive(_)) => {}
-            _ if looks_passive(line) => self.send_masked(line, effects),
+            // A client that takes Telnet commands out of its stream may find one behind them.
+            _ if looks_passive(line) || line.contains(&super::TELNET_IAC) => self.send_masked(line, effects),
             _ => effects.send(Side::Client, &[line]),
         }
     }

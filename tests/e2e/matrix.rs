@@ -10,6 +10,9 @@ use crate::lab::scene::Scene;
 use crate::lab::server::ServerKind;
 use crate::lab::topology::Topology;
 
+/// After that many failures the rest is not tried: each takes as long as a client is patient.
+const ENOUGH: usize = 4;
+
 fn matrix(topology: Topology, kind: ServerKind) {
     let scene = Scene::new(topology, kind);
     let mut failures = Vec::new();
@@ -33,10 +36,13 @@ fn matrix(topology: Topology, kind: ServerKind) {
             }
         }
         tried += 1;
+        if failures.len() >= ENOUGH {
+            break;
+        }
     }
-    assert_eq!(tried, 23);
     let (name, count) = (kind.name(), failures.len());
     assert!(failures.is_empty(), "{count} of {tried} failed with {name}, {topology:?}:\n{}", failures.join("\n\n"));
+    assert_eq!(tried, 23);
 }
 
 macro_rules! tests {

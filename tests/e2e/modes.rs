@@ -117,6 +117,31 @@ fn a_source_address_can_be_chosen() {
     assert!(control.download(&lab.client, Family::V4, &format!("RETR {LARGE}")) == noise(1, MIB));
 }
 
+/// `capture: direct`: nothing is redirected, clients dial the listener itself.
+#[test]
+fn a_listener_can_be_dialled_directly() {
+    let lab = Lab::new(Topology::Reverse);
+    lab.gateway()
+        .run(&["nft", "add", "rule", "inet", "gateway", "input", "tcp", "dport", "2121", "accept"])
+        .expect_ok();
+    let server = Server::start(ServerKind::Vsftpd, &lab.server);
+    let _ftpgates = start_all(&lab, |config| {
+        config
+            .replacing("capture: redirect", "capture: direct")
+            .replacing("\"0.0.0.0:8022\", \"[::]:8022\"", "\"0.0.0.0:2121\", \"[::]:2121\"")
+    });
+    for family in Family::ALL {
+        let listener = std::net::SocketAddr::new(lab.dialled(family), 2121);
+        let mut control = Control::login(&lab.client, listener, server.user());
+        assert!(control.download(&lab.client, family, &format!("RETR {LARGE}")) == noise(1, MIB), "{family:?}");
+        let announced = control.active(&lab.client, family);
+        control.line("LIST");
+        let (data, peer) = crate::lab::control::accept_data(&announced);
+        assert_eq!(peer.ip(), lab.dialled(family));
+        drop(data);
+    }
+}
+
 /// What `ftpgate rules` prints for a configuration is a ruleset that works, once the interfaces are named in it.
 fn printed_rules(topology: Topology, inside: &str, outside: &str) {
     let lab = Lab::new(topology);

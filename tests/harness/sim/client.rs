@@ -321,7 +321,7 @@ impl Client {
         }
         if is_transfer(&expected.command)
             && code / 100 == 2
-            && let Some(next) = self.expected.front_mut()
+            && let Some(next) = self.expected.iter_mut().find(|next| next.own.is_empty())
             && next.command == "ABOR"
         {
             next.optional = true;
