@@ -66,7 +66,9 @@ const LAYERS: &[Layer] = &[
 /// Single files that may use a crate which the rest of their module may not.
 const EXCEPTIONS: &[(&str, &str)] = &[
     ("src/firewall/worker.rs", "tokio"), // the channel between sessions and the firewall's thread
-    ("src/observe/http.rs", "tokio"),    // the responder's sockets
+    ("src/firewall/conntrack/registry.rs", "tokio"), // the channel from the tracker's thread to a session: its sending end
+    ("src/firewall/conntrack/tracker.rs", "tokio"),  // and its receiving end
+    ("src/observe/http.rs", "tokio"),                // the responder's sockets
 ];
 
 /// The pure modules, and the words that they must not know.
