@@ -49,6 +49,8 @@ fn run(profile: Profile) -> Total {
         total.sum.refused += summary.refused;
         total.sum.expired += summary.expired;
         total.sum.held_back += summary.held_back;
+        total.sum.records += summary.records;
+        total.sum.resets += summary.resets;
         total.opaque += u64::from(summary.opaque);
         *total.ends.entry(summary.end.map_or("none", EndReason::as_str)).or_default() += 1;
     }
@@ -69,6 +71,8 @@ impl Total {
             ("refusals", sum.refused),
             ("back-pressure", sum.held_back),
             ("opaque sessions", self.opaque),
+            ("records of transfers", sum.records),
+            ("resets", sum.resets),
             ("expired pinholes", sum.expired),
         ] {
             assert!(count > 20, "hardly any {what}: {self:?}");

@@ -108,8 +108,9 @@ fn foreign_connections_do_not_wake_the_thread() {
 #[test]
 fn a_thousand_transfers_a_second_cost_little() {
     const TRANSFERS: usize = 3000;
-    for states in [true, false] {
+    for (states, counts) in [(true, true), (true, false), (false, true)] {
         let namespace = marking();
+        namespace.sysctl("netfilter/nf_conntrack_acct", if counts { "1" } else { "0" });
         let (tracker, thread) = tracked(&namespace, Options { states, ..Options::new(MARK, MARK) });
         let target: SocketAddr = "127.0.0.1:5000".parse().unwrap();
         let (before, begun) = (usage(&thread), Instant::now());
@@ -138,7 +139,7 @@ fn a_thousand_transfers_a_second_cost_little() {
         let after = usage(&thread);
         let (cpu, rate) = (Duration::from_nanos(after.0 - before.0), TRANSFERS as f64 / took.as_secs_f64());
         println!(
-            "states {states}: {rate:.0} transfers/s, {heard} events, {} wakes, thread {:.1} µs per transfer, {:.2} % of a core",
+            "states {states}, bytes {counts}: {rate:.0} transfers/s, {heard} events, {} wakes, thread {:.1} µs per transfer, {:.2} % of a core",
             tracker.wakes(),
             cpu.as_secs_f64() * 1e6 / TRANSFERS as f64,
             100.0 * cpu.as_secs_f64() / took.as_secs_f64(),

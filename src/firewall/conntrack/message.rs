@@ -24,9 +24,10 @@ const DELETE: u16 = 0x0102;
 /// `CTA_TUPLE_ORIG`.
 const TUPLE_ORIGINAL: u16 = 1;
 
-/// Asks for a connection by its original tuple. The answer may be another one of the same addresses: compare `CTA_ID`.
+/// Asks for a connection by its original tuple. Its one answer may be about another one of the same
+/// addresses: compare `CTA_ID`.
 pub(super) fn get(flow: &Flow, sequence: u32) -> Vec<u8> {
-    request(GET, flag::REQUEST | flag::ACK, sequence, family(flow), &named(flow))
+    request(GET, flag::REQUEST, sequence, family(flow), &named(flow))
 }
 
 /// Deletes a connection by its original tuple, unless another one has taken its place: `CTA_ID` (12).
@@ -91,7 +92,7 @@ mod tests {
     fn a_connection_is_named_as_conntrack_tools_name_it() {
         let flow = flow("10.0.1.1:1025", "198.51.100.20:21000");
         let tuple = TUPLE.replace(' ', "");
-        assert_eq!(hex(&get(&flow, 1)), format!("4800000001010500010000000000000002000000{tuple}"));
+        assert_eq!(hex(&get(&flow, 1)), format!("4800000001010100010000000000000002000000{tuple}"));
         assert_eq!(hex(&delete(&flow, 1)), format!("5000000002010500010000000000000002000000{tuple}08000c0001020304"));
     }
 

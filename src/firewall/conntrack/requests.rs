@@ -3,8 +3,10 @@
 //! Lives here: [`Requests`], a socket of its own for them; sentences for the administrator about what the kernel refuses.
 //! Not here: the bytes (`message`, `event`), events (`tracker`).
 //!
-//! Kernel 6.18 was measured to answer a question in some 3 µs whatever the size of the table, and to walk the table for a
-//! dump at 4 µs for each of its connections, whosever they are.
+//! Kernel 6.18 was measured to find a connection by its tuple in some 3 µs whatever the size of the table (a question by a
+//! thread that has just woken takes four times that, with its answer), and to walk a table of 100,000 in 22 ms.
+
+use std::ops::ControlFlow;
 
 use nix::errno::Errno;
 
@@ -16,6 +18,14 @@ use crate::firewall::{Error, ErrorKind};
 
 /// The kernel puts as much of a dump into a datagram as fits into the buffer that it was last offered, up to this much.
 const RECEIVE_BUFFER: usize = 32768;
+
+/// Where the answers to a request end.
+enum End {
+    /// With this one.
+    Here,
+    /// With an acknowledgement or the end of a dump.
+    Follows,
+}
 
 /// A socket for questions.
 #[derive(Debug)]
@@ -36,13 +46,19 @@ impl Requests {
     /// The state of a connection now; `None` if it is gone.
     pub(super) fn get(&mut self, flow: &Flow) -> Result<Option<Snapshot>, Error> {
         let mut found = None;
-        let there = self.ask(|sequence| message::get(flow, sequence), |answer| found = decode(&answer))?;
+        let there = self.ask(
+            |sequence| message::get(flow, sequence),
+            |answer| {
+                found = decode(&answer);
+                End::Here
+            },
+        )?;
         Ok(found.map(|event| event.snapshot).filter(|snapshot| there && snapshot.flow.id == flow.id))
     }
 
     /// Deletes a connection. That it is gone is fine.
     pub(super) fn delete(&mut self, flow: &Flow) -> Result<(), Error> {
-        self.ask(|sequence| message::delete(flow, sequence), |_| ()).map(drop)
+        self.ask(|sequence| message::delete(flow, sequence), |_| End::Follows).map(drop)
     }
 
     /// All TCP connections with this mark.
@@ -51,26 +67,37 @@ impl Requests {
         self.ask(
             |sequence| message::dump(mark, mask, sequence),
             // Kernels before Linux 2.6.38 do not filter.
-            |answer| all.extend(decode(&answer).map(|event| event.snapshot).filter(|one| one.mark & mask == mark)),
+            |answer| {
+                all.extend(decode(&answer).map(|event| event.snapshot).filter(|one| one.mark & mask == mark));
+                End::Follows
+            },
         )?;
         Ok(all)
     }
 
     /// Sends a request and hands what is not an acknowledgement to `each`. Whether there is such a connection.
-    fn ask(&mut self, request: impl FnOnce(u32) -> Vec<u8>, mut each: impl FnMut(Answer<'_>)) -> Result<bool, Error> {
+    fn ask(
+        &mut self,
+        request: impl FnOnce(u32) -> Vec<u8>,
+        mut each: impl FnMut(Answer<'_>) -> End,
+    ) -> Result<bool, Error> {
         let sequence = self.next_sequence;
         self.next_sequence = sequence.wrapping_add(1);
         let mut verdict = None;
         self.socket
             .exchange(&request(sequence), &mut self.buffer, |answer| {
                 if answer.sequence != sequence {
-                    return;
+                    return ControlFlow::Continue(());
                 }
-                match answer.acknowledgement() {
-                    Some(code) => verdict = Some(code),
-                    None if answer.is_done() => verdict = Some(0),
-                    None => each(answer),
-                }
+                verdict = match answer.acknowledgement() {
+                    Some(code) => Some(code),
+                    None if answer.is_done() => Some(0),
+                    None => match each(answer) {
+                        End::Here => Some(0),
+                        End::Follows => return ControlFlow::Continue(()),
+                    },
+                };
+                ControlFlow::Break(())
             })
             .map_err(explain)?;
         match verdict.map(Errno::from_raw) {

@@ -148,7 +148,7 @@ impl Tracker {
         Watch { key, id, events, shared: Arc::clone(&self.shared) }
     }
 
-    /// What the kernel knows of a connection now; `None` if it is gone. A system call of some 3 µs, on any thread that has
+    /// What the kernel knows of a connection now; `None` if it is gone. Two system calls of 3 to 14 µs in all, on any thread that has
     /// CAP_NET_ADMIN: the kernel looks at who asks, not only at who opened the socket.
     ///
     /// # Errors
@@ -170,7 +170,7 @@ impl Tracker {
         self.requests().delete(flow)
     }
 
-    /// All connections with our mark. Walks the kernel's whole table: 4 µs for each of its connections.
+    /// All connections with our mark. Walks the kernel's whole table: 22 ms where it has 100,000 entries.
     ///
     /// # Errors
     /// The kernel refused the question.

@@ -6,6 +6,7 @@
 //! waiting until nothing is left.
 
 use std::io::IoSlice;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -44,12 +45,13 @@ impl Socket {
         Ok(name.pid())
     }
 
-    /// Sends a datagram and hands every answer that is queued to `each`. `buffer` must have room for the longest one.
+    /// Sends a datagram and hands the answers that are queued to `each`, until that says that no more is to come, or none is
+    /// left. `buffer` must have room for the longest one.
     pub(in crate::firewall) fn exchange(
         &self,
         datagram: &[u8],
         buffer: &mut [u8],
-        mut each: impl FnMut(Answer<'_>),
+        mut each: impl FnMut(Answer<'_>) -> ControlFlow<()>,
     ) -> Result<(), Failed> {
         let descriptor = self.descriptor.as_raw_fd();
         let kernel = NetlinkAddr::new(0, 0);
@@ -63,7 +65,11 @@ impl Socket {
         }
         loop {
             match recv(descriptor, buffer, MsgFlags::MSG_DONTWAIT) {
-                Ok(length) => answers(buffer.get(..length).unwrap_or_default()).for_each(&mut each),
+                Ok(length) => {
+                    if answers(buffer.get(..length).unwrap_or_default()).try_for_each(&mut each).is_break() {
+                        return Ok(());
+                    }
+                }
                 Err(Errno::EAGAIN) => return Ok(()),
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(("recv", errno)),

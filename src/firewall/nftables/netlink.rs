@@ -5,6 +5,8 @@
 //!
 //! A table with `flags owner` belongs to this socket and goes away with it.
 
+use std::ops::ControlFlow;
+
 use nix::errno::Errno;
 
 use super::message::{Batch, Message, Subject};
@@ -108,7 +110,11 @@ impl Socket {
     }
 
     /// Sends a datagram and hands every answer to `each`.
-    fn exchange(&self, datagram: &[u8], each: impl FnMut(Answer<'_>)) -> Result<(), Failure> {
+    fn exchange(&self, datagram: &[u8], mut each: impl FnMut(Answer<'_>)) -> Result<(), Failure> {
+        let each = |answer: Answer<'_>| {
+            each(answer);
+            ControlFlow::Continue(())
+        };
         Ok(self.socket.exchange(datagram, &mut [0; RECEIVE_BUFFER], each)?)
     }
 

@@ -52,6 +52,8 @@ pub struct Client {
     pub said: VecDeque<Said>,
     aborting: bool,
     count: u32,
+    /// Replies of 1yz that it heard.
+    pub preliminary: u64,
     opaque: bool,
     quit: bool,
 }
@@ -117,6 +119,7 @@ impl Client {
             said: VecDeque::new(),
             aborting: false,
             count: 0,
+            preliminary: 0,
             opaque: false,
             quit: false,
         }
@@ -278,6 +281,7 @@ impl Client {
         for line in self.lines.feed(bytes) {
             let line = text::without_telnet(&line);
             let role = self.replies.role(line);
+            self.preliminary += u64::from(matches!(role, Role::Final(100..=199)));
             match role {
                 Role::Final(code) if code / 100 != 1 && strict => self.answered(code, line),
                 Role::Final(code) if code / 100 != 1 => {

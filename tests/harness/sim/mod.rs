@@ -1,9 +1,10 @@
 //! A simulation of everything around a session: a client, a server, a firewall and a clock, all driven by one seed.
 //!
 //! Lives here: what a run is made of ([`Profile`], [`Summary`]) and the parts: `world` steps it, `watch` and `state` check it after
-//! each step, `client`, `server` and `firewall` are the models, `text` is how they read FTP. Not here: how many seeds are run.
+//! each step, `client`, `server`, `firewall` and `data` are the models, `text` is how they read FTP. Not here: how many seeds are run.
 
 pub mod client;
+pub mod data;
 pub mod firewall;
 pub mod random;
 pub mod server;
@@ -12,6 +13,7 @@ pub mod text;
 pub mod watch;
 pub mod world;
 
+use ftpgate::session::Ends;
 use ftpgate::session::effect::EndReason;
 
 /// Who behaves.
@@ -49,4 +51,33 @@ pub struct Summary {
     pub opaque: bool,
     /// Moments in which the client was not read.
     pub held_back: u64,
+    /// Records of transfers.
+    pub records: u64,
+    /// Data connections that were reset.
+    pub resets: u64,
+}
+
+/// Forward, transparent, reverse, reverse behind another NAT; IPv4 and IPv6.
+pub fn topologies() -> [Ends; 6] {
+    let ends = |client: &str, original: &str, source: &str, server: &str| Ends {
+        client: client.parse().unwrap(),
+        original: original.parse().unwrap(),
+        source: source.parse().unwrap(),
+        server: server.parse().unwrap(),
+        announced: None,
+        entrance: None,
+    };
+    let behind = Ends {
+        announced: Some("203.0.113.1".parse().unwrap()),
+        entrance: Some("192.168.0.2".parse().unwrap()),
+        ..ends("198.51.100.7:40001", "192.168.0.2:21", "10.0.0.1:50001", "10.0.0.5:21")
+    };
+    [
+        ends("10.0.0.7:40001", "203.0.113.5:21", "198.51.100.1:40001", "203.0.113.5:21"),
+        ends("192.0.2.7:40001", "203.0.113.5:21", "192.0.2.7:40001", "203.0.113.5:21"),
+        ends("198.51.100.7:40001", "203.0.113.1:21", "10.0.0.1:50001", "10.0.0.5:21"),
+        behind,
+        ends("[2001:db8:a::7]:40001", "[2001:db8:b::5]:21", "[2001:db8:c::1]:40001", "[2001:db8:b::5]:21"),
+        ends("[2001:db8:b::7]:40001", "[2001:db8:c::1]:21", "[fd00::1]:50001", "[fd00::5]:21"),
+    ]
 }

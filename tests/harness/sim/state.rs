@@ -17,6 +17,7 @@ pub struct State {
     from_client: Buffer,
     from_server: Buffer,
     pending: Pending,
+    data: Data,
     held_command: Option<Held>,
     held_reply: Option<Held>,
     pinhole: Option<(u32, Value)>,
@@ -35,6 +36,17 @@ struct Pending {
 }
 
 #[derive(Debug, Deserialize)]
+struct Data {
+    connections: Vec<Connection>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Connection {
+    id: u32,
+    transfer: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
 struct Held {
     id: u32,
     line: Vec<u8>,
@@ -50,6 +62,11 @@ impl State {
     /// Whether every command was answered; an ABOR that may have been need not be.
     pub fn is_settled(&self) -> bool {
         self.pending.slots.iter().all(|slot| slot["Abor"]["optional"] == true)
+    }
+
+    /// Pinholes that a transfer uses.
+    pub fn started(&self) -> impl Iterator<Item = u32> + '_ {
+        self.data.connections.iter().filter(|connection| connection.transfer.is_some()).map(|connection| connection.id)
     }
 
     /// For complaints.

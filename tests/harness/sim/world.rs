@@ -5,16 +5,18 @@
 
 use std::collections::VecDeque;
 
+use ftpgate::session::data::Transfer;
 use ftpgate::session::effect::{Effect, Effects, EndReason, Event, Millis, Note, PinholeId, Refusal, Side};
 use ftpgate::session::{Ends, Session, Settings};
 
 use super::client::Client;
+use super::data::{Flows, Happening};
 use super::firewall::{Answer, Firewall};
 use super::random::Random;
 use super::server::Server;
 use super::state::State;
 use super::watch::Watch;
-use super::{Profile, Summary};
+use super::{Profile, Summary, topologies};
 
 /// The most that is read at once.
 const READ: usize = 300;
@@ -35,6 +37,10 @@ enum Did {
     Shutdown(Side),
     Open(PinholeId, ftpgate::pinhole::Request),
     Close(PinholeId),
+    Measure(PinholeId),
+    Unwatch(PinholeId),
+    Reset(PinholeId),
+    Transferred(Box<Transfer>),
     Note(Note),
     End(EndReason),
 }
@@ -52,6 +58,9 @@ struct World {
     client: Client,
     server: Server,
     firewall: Firewall,
+    flows: Flows,
+    /// A data connection lived before this event.
+    was_live: bool,
     watch: Watch,
     wires: [Wire; 2],
     shut: [bool; 2],
@@ -73,8 +82,8 @@ pub fn run(seed: u64, profile: Profile, trace: bool) -> Summary {
         login_timeout: 120_000,
         idle_timeout: 900_000,
         data_idle_timeout: 300_000,
-        tracked: false,
-        reset_on_close: true,
+        tracked: !random.once_in(4),
+        reset_on_close: !random.once_in(3),
     };
     let now = 1_000;
     let session = Session::new(settings, ends, Millis(now));
@@ -94,6 +103,8 @@ pub fn run(seed: u64, profile: Profile, trace: bool) -> Summary {
         client,
         server,
         firewall: Firewall::default(),
+        flows: Flows::default(),
+        was_live: false,
         watch: Watch::new(ends, profile.is_strict()),
         wires: Default::default(),
         shut: [false; 2],
@@ -104,32 +115,14 @@ pub fn run(seed: u64, profile: Profile, trace: bool) -> Summary {
     };
     world.live();
     world.wind_up();
+    world.flows.check_end();
+    let started = world.client.preliminary;
+    assert!(
+        !profile.is_strict() || world.flows.records <= started,
+        "more records than transfers that began: {started}"
+    );
+    (world.summary.records, world.summary.resets) = (world.flows.records, world.flows.resets);
     world.summary
-}
-
-/// Forward, transparent, reverse, reverse behind another NAT; IPv4 and IPv6.
-fn topologies() -> [Ends; 6] {
-    let ends = |client: &str, original: &str, source: &str, server: &str| Ends {
-        client: client.parse().unwrap(),
-        original: original.parse().unwrap(),
-        source: source.parse().unwrap(),
-        server: server.parse().unwrap(),
-        announced: None,
-        entrance: None,
-    };
-    let behind = Ends {
-        announced: Some("203.0.113.1".parse().unwrap()),
-        entrance: Some("192.168.0.2".parse().unwrap()),
-        ..ends("198.51.100.7:40001", "192.168.0.2:21", "10.0.0.1:50001", "10.0.0.5:21")
-    };
-    [
-        ends("10.0.0.7:40001", "203.0.113.5:21", "198.51.100.1:40001", "203.0.113.5:21"),
-        ends("192.0.2.7:40001", "203.0.113.5:21", "192.0.2.7:40001", "203.0.113.5:21"),
-        ends("198.51.100.7:40001", "203.0.113.1:21", "10.0.0.1:50001", "10.0.0.5:21"),
-        behind,
-        ends("[2001:db8:a::7]:40001", "[2001:db8:b::5]:21", "[2001:db8:c::1]:40001", "[2001:db8:b::5]:21"),
-        ends("[2001:db8:b::7]:40001", "[2001:db8:c::1]:21", "[fd00::1]:50001", "[fd00::5]:21"),
-    ]
 }
 
 fn index(side: Side) -> usize {
@@ -155,12 +148,13 @@ impl World {
             if self.session.has_ended() {
                 return;
             }
-            match self.random.below(12) {
+            match self.random.below(14) {
                 0..=2 => drop(self.read(Side::Client)),
                 3..=5 => drop(self.read(Side::Server)),
                 6..=7 => drop(self.client_acts(false)),
                 8..=9 => drop(self.server_acts()),
                 10 => drop(self.firewall_answers()),
+                11..=12 => drop(self.data_acts(false)),
                 _ => {
                     let span = match self.random.below(150) {
                         0 => self.random.below(1_000_000),
@@ -188,6 +182,7 @@ impl World {
                 self.firewall_answers(),
                 self.client_acts(true),
                 self.server_acts(),
+                self.data_acts(true),
             ];
             if moved.contains(&true) || self.session.has_ended() || !(self.server.is_idle() || self.wires[1].closed) {
                 continue;
@@ -284,8 +279,26 @@ impl World {
 
     fn firewall_answers(&mut self) -> bool {
         match self.firewall.answer(&mut self.random) {
-            Some(Answer::Granted(id, port)) => self.event(Event::Granted(id, port)),
+            Some(Answer::Granted(id, port)) => {
+                self.flows.granted(id);
+                self.event(Event::Granted(id, port));
+            }
             Some(Answer::Refused(id)) => self.event(Event::Refused(id)),
+            None => return false,
+        }
+        true
+    }
+
+    fn data_acts(&mut self, last: bool) -> bool {
+        if !self.settings.tracked {
+            return false;
+        }
+        match self.flows.act(self.ends.client, last, &mut self.random) {
+            Some(Happening::Data(id, event)) => {
+                self.last_activity = self.now;
+                self.event(Event::Data(id, event));
+            }
+            Some(Happening::Measured(id, total)) => self.event(Event::Measured(id, total)),
             None => return false,
         }
         true
@@ -294,7 +307,7 @@ impl World {
     /// Time passes, and each deadline on the way is kept.
     fn pass(&mut self, span: u64) {
         let until = self.now + span;
-        for _ in 0..20 {
+        for _ in 0..200 {
             match self.session.deadline() {
                 Some(Millis(at)) if at <= until => {
                     self.now = self.now.max(at);
@@ -317,6 +330,7 @@ impl World {
         if self.trace {
             println!("{:>9} {event:?}", self.now);
         }
+        self.was_live = self.flows.is_live();
         let was_opaque = self.session.is_opaque();
         self.summary.events += 1;
         self.session.handle(event, Millis(self.now), &mut self.effects);
@@ -359,7 +373,10 @@ impl World {
                 Effect::Shutdown(side) => Did::Shutdown(side),
                 Effect::Open(id, request) => Did::Open(id, request),
                 Effect::Close(id) => Did::Close(id),
-                Effect::Measure(_) | Effect::Unwatch(_) | Effect::Reset(..) | Effect::Transferred(_) => continue,
+                Effect::Measure(id) => Did::Measure(id),
+                Effect::Unwatch(id) => Did::Unwatch(id),
+                Effect::Reset(id, _) => Did::Reset(id),
+                Effect::Transferred(transfer) => Did::Transferred(transfer),
                 Effect::Note(note) => Did::Note(note),
                 Effect::End(reason) => Did::End(reason),
             });
@@ -384,7 +401,14 @@ impl World {
                 self.summary.opened += 1;
                 self.firewall.ask(id, request, &self.ends, &self.settings);
             }
-            Did::Close(id) => self.firewall.close(id),
+            Did::Close(id) => {
+                self.firewall.close(id);
+                self.flows.closed(id);
+            }
+            Did::Measure(id) => self.flows.measure(id),
+            Did::Unwatch(id) => self.flows.unwatch(id),
+            Did::Reset(id) => self.flows.reset(id),
+            Did::Transferred(transfer) => self.flows.transferred(&transfer),
             Did::Note(note) => self.note(note),
             Did::End(reason) => self.end(reason),
         }
@@ -436,7 +460,7 @@ impl World {
             EndReason::ClientClosed | EndReason::ServerClosed => closed == [true; 2],
             EndReason::HalfClosed => closed.contains(&true),
             EndReason::Drained => self.drained && self.firewall.is_quiet(),
-            EndReason::IdleTimeout => self.now >= self.last_activity + self.settings.idle_timeout,
+            EndReason::IdleTimeout => self.now >= self.last_activity + self.settings.idle_timeout && !self.was_live,
             EndReason::LoginTimeout => self.now >= 1_000 + self.settings.login_timeout,
             EndReason::Hostile => !self.profile.is_strict(),
         };
@@ -450,5 +474,6 @@ impl World {
         assert_eq!(restored, self.session, "the session is another one after it was written out and read back");
         self.session = restored;
         self.state = serde_json::from_str(&written).unwrap();
+        self.flows.started(self.state.started());
     }
 }
