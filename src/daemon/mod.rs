@@ -47,10 +47,11 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     let metrics = Metrics::new(&names, &command::names());
     let transfers = config.log.transfers.as_deref().map(open_transfer_log).transpose()?;
     let firewall = Firewall::start(settings::backend(&config)?, settings::worker(&config)?)?;
-    let tracker = settings::tracker(&config)?;
-    if tracker.is_some() {
+    // Before the tracker, which looks at it when it starts.
+    if config.firewall.backend == crate::config::Backend::Nftables {
         accounting::prepare(config.data.accounting);
     }
+    let tracker = settings::tracker(&config)?;
 
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;

@@ -40,9 +40,13 @@ fn counting(topology: Topology, kind: ServerKind) -> Scene {
     scene(topology, kind, true, "", "")
 }
 
-/// Retransmissions are counted as well: exactly the size, or at most one in a hundred more.
+/// Exactly the size; retransmissions are counted as well, and a machine with more to do than it can has some.
 fn is_size(bytes: &Value, size: u64) -> bool {
-    bytes.as_u64().is_some_and(|bytes| bytes >= size && bytes <= size + size / 100)
+    bytes.as_u64().is_some_and(|bytes| about(bytes, size))
+}
+
+fn about(bytes: u64, size: u64) -> bool {
+    (size..=size + size / 20).contains(&bytes)
 }
 
 /// What curl does in `everything`: command, path, direction, size (`None`: not known here).
@@ -223,7 +227,7 @@ fn an_aborted_transfer_is_recorded_as_failed() {
     let events = scene.ftpgate().wait_for_transfers(1);
     let event = &events[0];
     assert_eq!((&event["outcome"], &event["reply"]), (&Value::from("failed"), &Value::from(426)), "{event}");
-    assert!(event["bytes"].as_u64().is_some_and(|bytes| bytes >= 1000 && bytes < 64 * SIZE), "{event}");
+    assert!(event["bytes"].as_u64().is_some_and(|bytes| (1000..64 * SIZE).contains(&bytes)), "{event}");
     metrics_agree(&scene, &events);
 }
 
@@ -242,10 +246,13 @@ fn a_killed_client_leaves_a_record() {
     curl.kill();
     let events = scene.ftpgate().wait_for_transfers(1);
     let event = &events[0];
-    // The kernel closes both of its connections; a quick server can say 426 before ftpgate has seen the end of the other.
+    // The kernel closes both of its connections; a quick server says 426 before ftpgate has seen the end of the other, or after.
     let seen = (event["outcome"].as_str().unwrap(), event["reply"].as_u64());
-    assert!([("control_closed", None), ("failed", Some(426))].contains(&seen), "{event}");
-    assert!(event["bytes"].as_u64().is_some_and(|bytes| bytes > 0 && bytes < 64 * SIZE), "{event}");
+    assert!(
+        [("control_closed", None), ("control_closed", Some(426)), ("failed", Some(426))].contains(&seen),
+        "{event}"
+    );
+    assert!(event["bytes"].as_u64().is_some_and(|bytes| (1..64 * SIZE).contains(&bytes)), "{event}");
     metrics_agree(&scene, &events);
 }
 
@@ -329,7 +336,7 @@ fn the_transfer_log_is_xferlog() {
         let family = if number < 5 { Family::V4 } else { Family::V6 };
         assert_eq!(our.host, scene.lab.client_address(family));
         assert_eq!(our.user, "anonymous");
-        assert!(our.size >= their.size && our.size <= their.size + their.size / 100, "{our:?} {their:?}");
+        assert!(about(our.size, their.size), "{our:?} {their:?}");
         assert!(our.seconds.abs_diff(their.seconds) <= 1, "{our:?} {their:?}");
         let rest = |line: &Line| (line.name.clone(), line.kind, line.direction, line.access, line.status);
         assert_eq!(rest(our), rest(their), "{our:?} {their:?}");

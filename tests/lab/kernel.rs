@@ -3,6 +3,8 @@
 //! Lives here: reading sets, conntrack and socket tables from outside of the daemon, with Debian's own tools. Not here: what
 //! should be in them.
 
+use std::time::Duration;
+
 use super::host::Host;
 
 /// The mark of data connections, as `conntrack -m` takes it.
@@ -76,12 +78,12 @@ pub fn break_control_of_server(host: &Host) {
 }
 
 fn break_sockets(host: &Host, filter: &str) {
-    let broken = host.run(&["ss", "-HKtn", "state", "established", filter]).expect_ok();
-    assert!(
-        !broken.trim().is_empty(),
-        "no socket of {} fits `{filter}`: does the kernel lack INET_DIAG_DESTROY?",
-        host.name()
-    );
+    let what = format!("a socket of {} that fits `{filter}` (does the kernel have INET_DIAG_DESTROY?)", host.name());
+    // The kernel passes over one that it is just changing.
+    super::wait_for(&what, Duration::from_secs(2), || {
+        let broken = host.run(&["ss", "-HKtn", "state", "established", filter]).expect_ok();
+        (!broken.trim().is_empty()).then_some(())
+    });
 }
 
 /// The processes of a host.
