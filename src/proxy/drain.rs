@@ -37,9 +37,9 @@ pub(super) fn after(shared: Arc<Shared>, watches: Vec<Watched>, limit: Duration)
     });
 }
 
-/// How long the kernel waits for a packet of a connection that is to end. One that is quiet for longer ends by conntrack's own
-/// timeouts and is dropped by default from then on.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the kernel waits for a packet of a connection that is to end. One that is quiet for longer is forgotten then: its
+/// ends are not told, and what they still send is dropped by default.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Ends a live data connection so that both its ends notice. `receiver`: the end that the file goes to; if nobody knows, the
 /// one that has been sent more; and if that is not known either, both ways are tried.
@@ -53,4 +53,10 @@ pub(super) fn end(shared: &Shared, flow: &Flow, receiver: Option<End>) {
             }
         }
     }
+    let (tracker, flow) = (shared.tracker.clone(), *flow);
+    tokio::spawn(async move {
+        tokio::time::sleep(PATIENCE).await;
+        // Mostly it has been gone for long.
+        let _ = tracker.map(|tracker| tracker.forget(&flow));
+    });
 }

@@ -56,11 +56,11 @@ fn a_slow_transfer_keeps_its_session_alive() {
     }
 }
 
-/// Stops the server's processes: their sockets stay, and nothing is said any more.
-fn stop_server(scene: &Scene) {
+/// Stops the server's processes, or lets them go on: meanwhile their sockets stay, and nothing is said.
+fn signal_server(scene: &Scene, signal: Signal) {
     for pid in processes(&scene.lab.server) {
         // One that has just ended by itself is fine.
-        let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGSTOP);
+        let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
     }
 }
 
@@ -68,7 +68,7 @@ fn stop_server(scene: &Scene) {
 fn silent_server(family: Family, way: &Way, counts: bool) -> (Scene, Flowing) {
     let scene = scene(Topology::Forward, counts, &[("data", "{ idle_timeout: 1s }")]);
     let flowing = Flowing::start(&scene, family, false, way, BRISK);
-    stop_server(&scene);
+    signal_server(&scene, Signal::SIGSTOP);
     (scene, flowing)
 }
 
@@ -76,9 +76,8 @@ fn both_are_told(scene: &mut Scene, flowing: &mut Flowing, what: &str) {
     let events = scene.ftpgate().wait_for_transfers(1);
     assert_eq!(events[0]["outcome"], "idle", "{what}: {}", events[0]);
     assert_eq!(events[0]["reply"], Value::Null, "{what}: {}", events[0]);
-    wait_for(&format!("conntrack to forget it: {what}"), Duration::from_secs(2), || {
-        live_flows(scene.gateway()).is_empty().then_some(())
-    });
+    // A reset needs a packet of the connection, whose numbers it must carry: they are told as soon as one of them speaks.
+    signal_server(scene, Signal::SIGCONT);
     let ended = flowing.end(Duration::from_secs(5));
     let kind = ended.result.as_ref().err().map(std::io::Error::kind);
     assert!(
@@ -88,6 +87,9 @@ fn both_are_told(scene: &mut Scene, flowing: &mut Flowing, what: &str) {
     );
     wait_for(&format!("the server to be told: {what}"), Duration::from_secs(5), || {
         data_sockets(&scene.lab.server).is_empty().then_some(())
+    });
+    wait_for(&format!("conntrack to see its end: {what}"), Duration::from_secs(2), || {
+        live_flows(scene.gateway()).is_empty().then_some(())
     });
 }
 
@@ -127,13 +129,16 @@ fn a_trickle_is_not_idle() {
 /// idle timeout, and nothing else.
 #[test]
 fn without_accounting_silence_ends_nothing() {
-    let (mut scene, flowing) = silent_server(Family::V4, &Way::Download("long.bin"), false);
+    let (mut scene, mut flowing) = silent_server(Family::V4, &Way::Download("long.bin"), false);
     let until = Instant::now() + Duration::from_secs(4);
     wait_for("four seconds of silence", Duration::from_secs(10), || {
         assert!(scene.ftpgate().transfers().is_empty() && !flowing.is_over(), "ended: {}", scene.ftpgate().log());
         (Instant::now() > until).then_some(())
     });
     assert_eq!(live_flows(scene.gateway()).len(), 1);
+    signal_server(&scene, Signal::SIGCONT);
+    let ended = flowing.end(Duration::from_secs(20));
+    assert!(ended.received == noise(3, 24 * MIB), "{:?} after {}", ended.result, ended.received.len());
 }
 
 /// A network that is gone is noticed by keepalive. Its times are too long for a test; that it is armed can be seen.

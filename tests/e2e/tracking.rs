@@ -83,7 +83,8 @@ fn every_transfer(topology: Topology, kind: ServerKind) {
             assert!(event["duration_ms"].as_u64().is_some_and(|took| took < 5000), "{combination:?}: {event}");
             let dialler: std::net::SocketAddr = event["dialler"].as_str().unwrap().parse().unwrap();
             let active = matches!(mode, Mode::Port | Mode::Eprt);
-            let expected = if active { server_address(&scene, family) } else { scene.lab.client_address(family).to_string() };
+            let expected =
+                if active { server_address(&scene, family) } else { scene.lab.client_address(family).to_string() };
             assert_eq!(dialler.ip().to_string(), expected, "{combination:?}: who dialled");
         }
         done += 1;
@@ -114,7 +115,8 @@ fn metrics_agree(scene: &Scene, log: &[Value]) {
             assert!(metrics.has("ftpgate_transfers_total", &labels), "{labels:?} is missing in\n{}", metrics.0);
             assert_eq!(metrics.sum("ftpgate_transfers_total", &labels), expected, "{labels:?} in\n{}", metrics.0);
         }
-        let bytes: u64 = log.iter().filter(|event| of_direction(event)).filter_map(|event| event["bytes"].as_u64()).sum();
+        let bytes: u64 =
+            log.iter().filter(|event| of_direction(event)).filter_map(|event| event["bytes"].as_u64()).sum();
         let counted = metrics.sum("ftpgate_transfer_bytes_total", &[("direction", direction)]);
         assert_eq!(counted, bytes as f64, "bytes, {direction}");
     }
@@ -240,8 +242,10 @@ fn a_killed_client_leaves_a_record() {
     curl.kill();
     let events = scene.ftpgate().wait_for_transfers(1);
     let event = &events[0];
-    assert_eq!(event["outcome"], "control_closed", "{event}");
-    assert!(event["reply"].is_null(), "{event}");
+    // The kernel closes both of its connections; a quick server can say 426 before ftpgate has seen the end of the other.
+    let seen = (event["outcome"].as_str().unwrap(), event["reply"].as_u64());
+    assert!([("control_closed", None), ("failed", Some(426))].contains(&seen), "{event}");
+    assert!(event["bytes"].as_u64().is_some_and(|bytes| bytes > 0 && bytes < 64 * SIZE), "{event}");
     metrics_agree(&scene, &events);
 }
 
@@ -346,7 +350,8 @@ fn the_transfer_log_is_xferlog() {
 fn the_transfer_log_can_be_rotated() {
     let folder = Folder::new();
     let (path, rotated) = (folder.file("xferlog"), folder.file("xferlog.1"));
-    let mut scene = scene(Topology::Forward, ServerKind::Vsftpd, false, &format!(", transfers: {}", path.display()), "");
+    let mut scene =
+        scene(Topology::Forward, ServerKind::Vsftpd, false, &format!(", transfers: {}", path.display()), "");
     let lines = |path: &std::path::Path| std::fs::read_to_string(path).map_or(0, |text| text.lines().count());
     let mut control = scene.login(Family::V4);
     let mut fetch = |scene: &mut Scene, count| {

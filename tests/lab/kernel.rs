@@ -77,7 +77,11 @@ pub fn break_control_of_server(host: &Host) {
 
 fn break_sockets(host: &Host, filter: &str) {
     let broken = host.run(&["ss", "-HKtn", "state", "established", filter]).expect_ok();
-    assert!(!broken.trim().is_empty(), "no socket of {} fits `{filter}`: does the kernel lack INET_DIAG_DESTROY?", host.name());
+    assert!(
+        !broken.trim().is_empty(),
+        "no socket of {} fits `{filter}`: does the kernel lack INET_DIAG_DESTROY?",
+        host.name()
+    );
 }
 
 /// The processes of a host.
