@@ -352,10 +352,7 @@ impl Data {
             if !told && !unclaimed && !all {
                 return true;
             }
-            // One that outlives its session may still be looked after.
-            if !connection.is_live() {
-                effects.push(Effect::Unwatch(connection.id));
-            }
+            effects.push(Effect::Unwatch(connection.id));
             if let Some((command, started)) = connection.transfer.take() {
                 let (outcome, reply, said) = connection.ended.unwrap_or((Outcome::ControlClosed, None, now));
                 let (over, traffic) = connection.over.unwrap_or((said, None));
