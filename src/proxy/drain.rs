@@ -12,8 +12,8 @@ use super::Shared;
 use super::driver::Watched;
 use crate::firewall::conntrack::{End, Flow, FlowEvent};
 
-/// Looks after what is left of a session, for so long.
-pub(super) fn after(shared: Arc<Shared>, watches: Vec<Watched>, limit: Duration) {
+/// Looks after what is left of a session, for so long. `receivers`: the ends that files go to, as far as that is known.
+pub(super) fn after(shared: Arc<Shared>, watches: Vec<Watched>, receivers: Vec<(Flow, End)>, limit: Duration) {
     let live: Vec<_> = watches.into_iter().filter_map(|(_, watch, flow)| flow.map(|flow| (watch, flow))).collect();
     if live.is_empty() {
         return;
@@ -31,7 +31,8 @@ pub(super) fn after(shared: Arc<Shared>, watches: Vec<Watched>, limit: Duration)
             if timeout_at(until, over).await.is_err() {
                 tracing::info!(dialler = %flow.original.source, "data connection reset: data.drain_timeout is over");
                 shared.metrics.reset();
-                end(&shared, &flow, None);
+                let receiver = receivers.iter().find(|(known, _)| *known == flow).map(|(_, end)| *end);
+                end(&shared, &flow, receiver);
             }
         }
     });

@@ -28,6 +28,7 @@ use crate::firewall::conntrack::{End, Flow, FlowEvent, Watch};
 use crate::firewall::worker::{Lease, Opening};
 use crate::observe::metrics::Rejection;
 use crate::pinhole::{Announcement, DataEvent};
+use crate::session::data::{Direction, Outcome, Transfer};
 use crate::session::effect::{Effect, Effects, EndReason, Event, Millis, PinholeId, Side};
 use crate::session::{Ends, Session};
 use crate::sys;
@@ -86,6 +87,7 @@ pub async fn run(
         server: Pipe::new(server),
         openings: Vec::new(),
         watches: Vec::new(),
+        receivers: Vec::new(),
         to_measure: Vec::new(),
         leases: Vec::new(),
         end: None,
@@ -125,6 +127,8 @@ struct Driver<'a> {
     openings: Vec<(PinholeId, Announcement, Opening)>,
     /// The data connections that come through them.
     watches: Vec<Watched>,
+    /// Where the files go of those that outlive the session.
+    receivers: Vec<(Flow, End)>,
     /// Data connections whose traffic the session asked for.
     to_measure: Vec<PinholeId>,
     /// Pinholes in force. Dropping a lease closes its pinhole, so no way out of here leaves one open.
@@ -184,7 +188,8 @@ impl Driver<'_> {
             self.record.pinhole_closed(lease.pinhole());
         }
         if let Some(limit) = self.drain {
-            drain::after(self.shared.clone(), std::mem::take(&mut self.watches), limit);
+            let receivers = std::mem::take(&mut self.receivers);
+            drain::after(self.shared.clone(), std::mem::take(&mut self.watches), receivers, limit);
         }
         if let Some(tracker) = &self.shared.tracker {
             self.shared.metrics.overruns(tracker.lost());
@@ -200,6 +205,9 @@ impl Driver<'_> {
             Side::Client => (&self.client, &self.server),
             Side::Server => (&self.server, &self.client),
         };
+        if own.has_failed() {
+            return None;
+        }
         let read = self.session.wants(side) && !other.is_full() && !own.is_full();
         match (read, own.is_waiting()) {
             (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
@@ -279,7 +287,10 @@ impl Driver<'_> {
                 }
                 Effect::Reset(id, receiver) => self.reset(id, receiver),
                 Effect::Note(note) => self.record.note(note),
-                Effect::Transferred(transfer) => self.record.transferred(&transfer, self.session.ends()),
+                Effect::Transferred(transfer) => {
+                    self.remember_receiver(&transfer);
+                    self.record.transferred(&transfer, self.session.ends());
+                }
                 Effect::End(reason) => self.end = Some(reason),
             }
         }
@@ -360,12 +371,23 @@ impl Driver<'_> {
         // Its pinhole must be gone first, lest the kernel take the next packet of it for a new connection.
         self.close_pinhole(id);
         self.record.reset(&flow);
-        let client_dialled = flow.original.source.ip() == self.session.ends().client.ip();
-        let receiver = receiver.map(|side| match (side == Side::Client) == client_dialled {
-            true => End::Initiator,
-            false => End::Target,
-        });
+        let receiver = receiver.map(|side| self.end_of(&flow, side));
         drain::end(self.shared, &flow, receiver);
+    }
+
+    /// A transfer is recorded while its data connection lives on: `drain` will want to know which end to reset first.
+    fn remember_receiver(&mut self, transfer: &Transfer) {
+        let lives = |flow: &&Flow| Some(flow.original.source) == transfer.dialler;
+        let flow = self.watches.iter().filter_map(|(.., flow)| flow.as_ref()).find(lives).copied();
+        if let Some(flow) = flow.filter(|_| self.drain.is_some() && transfer.outcome == Outcome::ControlClosed) {
+            let side = if transfer.direction == Direction::Upload { Side::Server } else { Side::Client };
+            self.receivers.push((flow, self.end_of(&flow, side)));
+        }
+    }
+
+    fn end_of(&self, flow: &Flow, side: Side) -> End {
+        let client_dialled = flow.original.source.ip() == self.session.ends().client.ip();
+        if (side == Side::Client) == client_dialled { End::Initiator } else { End::Target }
     }
 
     /// A peer went without closing: there is nobody left to speak for.

@@ -12,10 +12,11 @@ use serde_json::Value;
 
 use crate::lab::files::{Folder, MIB, noise};
 use crate::lab::flowing::{BRISK, Ended, Flowing, Pace, Way};
+use crate::lab::ftpgate::Metrics;
 use crate::lab::kernel::{break_control_of_client, break_control_of_server, data_sockets, live_flows};
 use crate::lab::scene::Scene;
 use crate::lab::server::{STORED, ServerKind};
-use crate::lab::topology::Topology;
+use crate::lab::topology::{Gateway, Topology};
 use crate::lab::{Family, wait_for};
 
 /// Within this both programs must know.
@@ -122,7 +123,7 @@ fn short(way: &Way) -> &'static str {
 fn nothing_goes_on(scene: &Scene) {
     for gateway in &scene.lab.gateways {
         wait_for("sessions and data connections to end", Duration::from_secs(10), || {
-            let sessions = crate::lab::ftpgate::Metrics::read(&gateway.host).sum("ftpgate_sessions_active", &[]);
+            let sessions = Metrics::read(&gateway.host).sum("ftpgate_sessions_active", &[]);
             (sessions == 0.0 && live_flows(&gateway.host).is_empty()).then_some(())
         });
     }
@@ -145,11 +146,10 @@ fn resets(topology: Topology) {
     let transfers = scene.ftpgate().wait_for_transfers(20);
     let outcomes: Vec<&Value> = transfers.iter().map(|transfer| &transfer["outcome"]).collect();
     assert!(outcomes.iter().all(|outcome| *outcome == "control_closed"), "{outcomes:?}");
-    for gateway in &scene.lab.gateways {
-        let reset = crate::lab::ftpgate::Metrics::read(&gateway.host).sum("ftpgate_data_connections_reset_total", &[]);
-        // Where the server's process died, its data connection may have been over before.
-        assert!((16.0..=20.0).contains(&reset), "{reset} were reset");
-    }
+    let reset = |gateway: &Gateway| Metrics::read(&gateway.host).sum("ftpgate_data_connections_reset_total", &[]);
+    let reset: f64 = scene.lab.gateways.iter().map(reset).sum();
+    // Where the server's process died its data connection may have been over before; of two gateways one may be the first.
+    assert!(reset >= 16.0, "{reset} were reset");
 }
 
 #[test]
