@@ -277,6 +277,8 @@ impl Driver<'_> {
                 }
                 Effect::Close(id) => self.close_pinhole(id),
                 Effect::Measure(id) => self.to_measure.push(id),
+                // At its end the session loses interest in all, but some may outlive it (`drain`).
+                Effect::Unwatch(_) if self.session.has_ended() => {}
                 Effect::Unwatch(id) => {
                     self.watches.retain(|(watched, ..)| *watched != id);
                     if self.watches.is_empty() {
@@ -356,7 +358,9 @@ impl Driver<'_> {
             let (Some(tracker), Some(flow)) = (&self.shared.tracker, self.flow(id)) else { continue };
             let counters = tracker.query(&flow).ok().flatten().and_then(|snapshot| snapshot.counters);
             if let Some(counters) = counters {
-                self.step(Event::Measured(id, counters.from_initiator.bytes + counters.to_initiator.bytes));
+                // Keepalives and window probes are packets, but move nothing.
+                let ipv6 = self.session.ends().client.is_ipv6();
+                self.step(Event::Measured(id, counters.traffic(ipv6).total()));
             }
         }
     }

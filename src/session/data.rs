@@ -274,6 +274,11 @@ impl Data {
         self.connections.iter().any(|c| c.id == id && c.dialler.is_some())
     }
 
+    /// Whether the firewall says that the data connection is over whose transfer the server has not ended yet.
+    pub fn is_over(&self) -> bool {
+        self.connections.iter().any(|c| c.transfer.is_some() && c.over.is_some() && c.is_unanswered())
+    }
+
     /// Whether bytes may be moving.
     pub fn is_live(&self) -> bool {
         self.connections.iter().any(Connection::is_live)
@@ -347,10 +352,7 @@ impl Data {
             if !told && !unclaimed && !all {
                 return true;
             }
-            // One that outlives its session may still be looked after.
-            if !connection.is_live() {
-                effects.push(Effect::Unwatch(connection.id));
-            }
+            effects.push(Effect::Unwatch(connection.id));
             if let Some((command, started)) = connection.transfer.take() {
                 let (outcome, reply, said) = connection.ended.unwrap_or((Outcome::ControlClosed, None, now));
                 let (over, traffic) = connection.over.unwrap_or((said, None));

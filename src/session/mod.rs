@@ -122,6 +122,8 @@ pub struct Session {
     closed: Sides,
     /// Whose end was passed on to the other side.
     shut: Sides,
+    /// A side is lost: nothing is read any more, and the session ends for this reason.
+    lost: Option<EndReason>,
     ended: Option<EndReason>,
     timers: timers::Timers,
 }
@@ -164,6 +166,7 @@ impl Session {
             draining: false,
             closed: Sides::default(),
             shut: Sides::default(),
+            lost: None,
             ended: None,
             timers: timers::Timers::new(&settings, now),
         }
@@ -185,14 +188,16 @@ impl Session {
                 self.closed.set(side);
                 self.timers.activity(now);
                 // Nobody is left who could use it, or be told of it.
-                if side == Side::Server
-                    && let Some((id, _)) = self.pinhole.take()
-                {
-                    self.timers.pinhole = None;
-                    self.close(id, effects);
+                if side == Side::Server {
+                    self.close_pinhole(effects);
                 }
             }
-            Event::Lost(reason) => self.lost(reason, now, effects),
+            Event::Lost(reason) => {
+                self.closed = Sides { client: true, server: true };
+                self.lost.get_or_insert(reason);
+                self.timers.activity(now);
+                self.close_pinhole(effects);
+            }
             Event::Granted(id, port) => self.granted(id, port, now, effects),
             Event::Refused(id) => self.refused(id, effects),
             Event::Data(id, event) => self.data_event(id, event, now, effects),
@@ -227,7 +232,7 @@ impl Session {
     /// Whether a transfer is under way: the server said 1yz to a transfer command and nothing final yet, or a data connection
     /// is alive.
     pub fn is_transferring(&self) -> bool {
-        self.pending.is_transferring() || self.data.is_live()
+        (self.pending.is_transferring() && !self.data.is_over()) || self.data.is_live()
     }
 
     /// Whether the session is over.
@@ -371,11 +376,11 @@ impl Session {
     fn follow_up(&mut self, effects: &mut Effects) {
         for side in [Side::Server, Side::Client] {
             // What waits for an answer that cannot come any more waits no longer.
-            let in_vain = !self.has_ended() && side == Side::Client && self.shut.server;
+            let in_vain = !self.has_ended() && ((side == Side::Client && self.shut.server) || self.lost.is_some());
             if !self.closed.has(side) || self.shut.has(side) || !(self.can_read(side) || in_vain) {
                 continue;
             }
-            if side == Side::Server {
+            if side == Side::Server && self.lost.is_none() {
                 self.last_words(effects);
             }
             self.shut.set(side);
@@ -384,9 +389,8 @@ impl Session {
         // What a transfer has carried is told a moment after its end; then all is said.
         let settled = self.data.is_settled(self.settings.tracked);
         if self.shut.all() && settled {
-            let reason =
-                if self.timers.server_closed_first { EndReason::ServerClosed } else { EndReason::ClientClosed };
-            self.end(reason);
+            let first = if self.timers.server_closed_first { EndReason::ServerClosed } else { EndReason::ClientClosed };
+            self.end(self.lost.unwrap_or(first));
         } else if self.shut.has(Side::Server) && !self.shut.has(Side::Client) {
             self.timers.server_closed_first = true;
         }
@@ -441,20 +445,6 @@ impl Session {
         self.note_refusal(why, None, effects);
         self.say(reply, effects);
         self.end(EndReason::Hostile);
-    }
-
-    /// Nothing can be said to anybody; data connections that are reset for it may have a moment to end.
-    fn lost(&mut self, reason: EndReason, now: Millis, effects: &mut Effects) {
-        if reason == EndReason::Drained || !(self.settings.tracked && self.settings.reset_on_close) {
-            return self.end(reason);
-        }
-        self.data.control_closed(true, now, effects);
-        self.timers.activity(now);
-        self.timers.server_closed_first |= reason == EndReason::ServerClosed && !self.shut.all();
-        for side in [Side::Client, Side::Server] {
-            self.closed.set(side);
-            self.shut.set(side);
-        }
     }
 
     fn end(&mut self, reason: EndReason) {
