@@ -41,15 +41,15 @@ pub(super) fn nftables(config: &Config) -> nftables::Settings {
     }
 }
 
-/// Who follows data connections: nobody where pinholes are not opened.
+/// Who follows data connections: nobody where pinholes are not opened, or where that is not wanted.
 ///
 /// # Errors
 /// The kernel does not let us.
 pub(super) fn tracker(config: &Config) -> Result<Option<Tracker>, firewall::Error> {
     let nft = &config.firewall.nftables;
-    match config.firewall.backend {
-        config::Backend::DryRun => Ok(None),
-        config::Backend::Nftables => Tracker::start(nft.mark, nft.mask).map(Some),
+    match (config.firewall.backend, config.data.tracking) {
+        (config::Backend::DryRun, _) | (_, config::Tracking::Off) => Ok(None),
+        (config::Backend::Nftables, config::Tracking::Conntrack) => Tracker::start(nft.mark, nft.mask).map(Some),
     }
 }
 
