@@ -62,11 +62,6 @@ impl Foreign {
     /// Sends for so long. `listening`: with a socket beside it that hears of everything.
     pub fn run(&self, lab: &Lab, time: Duration, listening: bool) -> Seen {
         let gateway = lab.gateway();
-        // What came before is forgotten first.
-        let begun = Instant::now();
-        while remembered(gateway) > 1000 && begun.elapsed() < Duration::from_secs(30) {
-            std::thread::sleep(Duration::from_millis(200));
-        }
         let (counted, kept) = (counter(gateway), remembered(gateway));
         let stop = AtomicBool::new(false);
         let begun = Instant::now();
@@ -83,6 +78,14 @@ impl Foreign {
         let connections = counter(gateway) - counted;
         let events = 2 * connections - remembered(gateway).saturating_sub(kept).min(connections);
         Seen { connections, events, took, listener }
+    }
+}
+
+/// Waits until the kernel has forgotten what came before.
+pub fn forgotten(gateway: &Host) {
+    let begun = Instant::now();
+    while remembered(gateway) > 100 && begun.elapsed() < Duration::from_secs(30) {
+        std::thread::sleep(Duration::from_millis(200));
     }
 }
 

@@ -177,12 +177,13 @@ fn print(contestant: &Contestant) {
 
 /// Sends foreign connections through the gateway while the daemon has nothing to do.
 fn sleeps(contestant: &mut Contestant, seconds: u32) -> bool {
-    // Until the kernel has forgotten the connections of the transfers.
+    // Until the daemon has nothing left to do for the transfers.
     let deadline = Instant::now() + Duration::from_secs(20);
     while usage::moves(contestant.ftpgate.daemon.pid(), Duration::from_secs(2)) && Instant::now() < deadline {}
     let foreign = foreign::Foreign::prepare(&contestant.lab, setting("BENCH_FOREIGN", 70_000, 1_000_000));
     let mut slept = true;
     for listening in [false, true] {
+        foreign::forgotten(contestant.lab.gateway());
         let pid = contestant.ftpgate.daemon.pid();
         let before = Usage::of(pid);
         let seen = foreign.run(&contestant.lab, Duration::from_secs(seconds.into()), listening);

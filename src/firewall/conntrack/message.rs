@@ -26,7 +26,8 @@ const TUPLE_ORIGINAL: u16 = 1;
 
 /// Asks for a connection by its original tuple. The answer may be another one of the same addresses: compare `CTA_ID`.
 pub(super) fn get(flow: &Flow, sequence: u32) -> Vec<u8> {
-    request(GET, flag::REQUEST | flag::ACK, sequence, family(flow), &named(flow))
+    // The answer is answer enough, and so is the refusal.
+    request(GET, flag::REQUEST, sequence, family(flow), &named(flow))
 }
 
 /// Deletes a connection by its original tuple, unless another one has taken its place: `CTA_ID` (12).

@@ -35,9 +35,21 @@ impl Requests {
 
     /// The state of a connection now; `None` if it is gone.
     pub(super) fn get(&mut self, flow: &Flow) -> Result<Option<Snapshot>, Error> {
-        let mut found = None;
-        let there = self.ask(|sequence| message::get(flow, sequence), |answer| found = decode(&answer))?;
-        Ok(found.map(|event| event.snapshot).filter(|snapshot| there && snapshot.flow.id == flow.id))
+        let sequence = self.next_sequence();
+        let (mut found, mut refused) = (None, None);
+        // One datagram: the connection, or why not.
+        let question = message::get(flow, sequence);
+        let taken = self.socket.ask(&question, &mut self.buffer, |answer| {
+            if answer.sequence == sequence {
+                refused = answer.acknowledgement();
+                found = decode(&answer);
+            }
+        });
+        taken.map_err(explain)?;
+        match refused.map(Errno::from_raw) {
+            None | Some(Errno::ENOENT) => Ok(found.map(|event| event.snapshot).filter(|one| one.flow.id == flow.id)),
+            Some(errno) => Err(explain(("ctnetlink", errno))),
+        }
     }
 
     /// Deletes a connection. That it is gone is fine.
@@ -56,10 +68,15 @@ impl Requests {
         Ok(all)
     }
 
-    /// Sends a request and hands what is not an acknowledgement to `each`. Whether there is such a connection.
-    fn ask(&mut self, request: impl FnOnce(u32) -> Vec<u8>, mut each: impl FnMut(Answer<'_>)) -> Result<bool, Error> {
+    fn next_sequence(&mut self) -> u32 {
         let sequence = self.next_sequence;
         self.next_sequence = sequence.wrapping_add(1);
+        sequence
+    }
+
+    /// Sends a request and hands what is not an acknowledgement to `each`. Whether there is such a connection.
+    fn ask(&mut self, request: impl FnOnce(u32) -> Vec<u8>, mut each: impl FnMut(Answer<'_>)) -> Result<bool, Error> {
+        let sequence = self.next_sequence();
         let mut verdict = None;
         self.socket
             .exchange(&request(sequence), &mut self.buffer, |answer| {

@@ -51,20 +51,44 @@ impl Socket {
         buffer: &mut [u8],
         mut each: impl FnMut(Answer<'_>),
     ) -> Result<(), Failed> {
+        self.send(datagram)?;
+        while self.receive(buffer, &mut each)? {}
+        Ok(())
+    }
+
+    /// The same for a question that has one datagram for an answer.
+    pub(in crate::firewall) fn ask(
+        &self,
+        datagram: &[u8],
+        buffer: &mut [u8],
+        each: impl FnMut(Answer<'_>),
+    ) -> Result<(), Failed> {
+        self.send(datagram)?;
+        self.receive(buffer, each).map(drop)
+    }
+
+    fn send(&self, datagram: &[u8]) -> Result<(), Failed> {
         let descriptor = self.descriptor.as_raw_fd();
         let kernel = NetlinkAddr::new(0, 0);
         loop {
             match sendmsg(descriptor, &[IoSlice::new(datagram)], &[], MsgFlags::empty(), Some(&kernel)) {
-                Ok(_) => break,
+                Ok(_) => return Ok(()),
                 // Nothing was done: the kernel takes a datagram whole.
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(("sendto", errno)),
             }
         }
+    }
+
+    /// Takes in one datagram, if there is one.
+    fn receive(&self, buffer: &mut [u8], each: impl FnMut(Answer<'_>)) -> Result<bool, Failed> {
         loop {
-            match recv(descriptor, buffer, MsgFlags::MSG_DONTWAIT) {
-                Ok(length) => answers(buffer.get(..length).unwrap_or_default()).for_each(&mut each),
-                Err(Errno::EAGAIN) => return Ok(()),
+            match recv(self.descriptor.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
+                Ok(length) => {
+                    answers(buffer.get(..length).unwrap_or_default()).for_each(each);
+                    return Ok(true);
+                }
+                Err(Errno::EAGAIN) => return Ok(false),
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(("recv", errno)),
             }
