@@ -7,11 +7,12 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
 TRIPLE := $(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 RUNNER := $(if $(AS_ROOT),CARGO_TARGET_$(TRIPLE)_RUNNER="$(AS_ROOT)")
 
-.PHONY: help setup demo test lint
+.PHONY: help setup demo test bench-tracking lint
 
 help:
 	@echo "make demo   installs what it needs, builds, and shows FTP through NAT without and with ftpgate (a minute, plus the build)"
 	@echo "make test   installs what it needs, and runs every test, with real servers, clients and kernel (some minutes)"
+	@echo "make bench-tracking   measures what following data connections costs (two minutes, plus the build); see docs/benchmarks.md"
 	@echo "make lint   checks formatting, clippy and documentation"
 	@echo "make setup  only installs what demo and test need: nft, four FTP clients; unpacks three FTP servers and promtool"
 
@@ -28,6 +29,10 @@ demo: setup
 test: setup
 	@echo "== test: everything, as root, because a test that lacks a privilege fails"
 	$(RUNNER) cargo test --locked
+
+bench-tracking:
+	@echo "== bench-tracking: as root; on a quiet machine, or with more rounds (BENCH_ROUNDS=20)"
+	$(RUNNER) cargo bench --locked --bench tracking
 
 lint:
 	cargo fmt --check

@@ -120,6 +120,16 @@ words! {
 }
 
 words! {
+    /// Who follows data connections once they are there.
+    Tracking {
+        /// The kernel's connection tracking tells.
+        Conntrack = "conntrack",
+        /// Nobody: no bytes, no `idle_timeout`, no `on_control_close`.
+        Off = "off",
+    }
+}
+
+words! {
     /// What to do about `net.netfilter.nf_conntrack_acct`, without which transfers are recorded without their bytes.
     Accounting {
         /// Nothing; say so if it is off.
@@ -284,6 +294,8 @@ pub struct Data {
     pub on_control_close: OnControlClose,
     /// [`OnControlClose::Drain`]: how long they may take.
     pub drain_timeout: Duration,
+    /// Who follows live ones.
+    pub tracking: Tracking,
     /// Whether the kernel is told to count what connections carry.
     pub accounting: Accounting,
 }

@@ -114,6 +114,8 @@ pub(super) struct RawData {
     pub(super) on_control_close: Option<Scalar>,
     /// `on_control_close: drain`: how long they may take.
     pub(super) drain_timeout: Option<Scalar>,
+    /// conntrack | off.
+    pub(super) tracking: Option<Scalar>,
     /// leave | enable.
     pub(super) accounting: Option<Scalar>,
 }

@@ -32,6 +32,7 @@ impl From<&Config> for Raw {
                 idle_timeout: scalar(format_duration(data.idle_timeout)),
                 on_control_close: scalar(data.on_control_close.as_str()),
                 drain_timeout: scalar(format_duration(data.drain_timeout)),
+                tracking: scalar(data.tracking.as_str()),
                 accounting: scalar(data.accounting.as_str()),
             }),
             limits: Some(RawLimits {

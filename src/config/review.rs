@@ -9,7 +9,7 @@ use serde_yaml::Value;
 
 use super::raw::Raw;
 use super::values::format_duration;
-use super::{Backend, Config, Mode, defaults};
+use super::{Accounting, Backend, Config, Mode, OnControlClose, Tracking, defaults};
 
 /// RFC 1123 §4.1.3.2: an idle timeout of at least five minutes.
 const LEAST_IDLE: Duration = Duration::from_secs(5 * 60);
@@ -23,6 +23,7 @@ impl Config {
     pub fn warnings(&self) -> Vec<String> {
         let mut list = Vec::new();
         self.without_effect(&mut list);
+        self.untracked(&mut list);
         self.unwise(&mut list);
         list
     }
@@ -47,6 +48,23 @@ impl Config {
                     "data connections of sessions that use TLS (ftps: pass) come with a later version",
                 );
             }
+        }
+    }
+
+    /// What the administrator has set and `data.tracking: off` makes void.
+    fn untracked(&self, list: &mut Vec<String>) {
+        let data = &self.data;
+        if data.tracking != Tracking::Off {
+            return;
+        }
+        let set = [
+            ("data.idle_timeout", data.idle_timeout != defaults::DATA_IDLE_TIMEOUT),
+            ("data.on_control_close", data.on_control_close != OnControlClose::Reset),
+            ("data.drain_timeout", data.drain_timeout != defaults::DATA_DRAIN_TIMEOUT),
+            ("data.accounting", data.accounting != Accounting::Leave),
+        ];
+        for (key, _) in set.iter().filter(|(_, is_set)| *is_set) {
+            list.push(format!("{key} has no effect with data.tracking: off: data connections are not followed"));
         }
     }
 

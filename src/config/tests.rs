@@ -336,6 +336,7 @@ fn numbers_times_and_names_are_checked() {
         "wait",
         "reset, drain, keep",
     );
+    refused(&with("data: { tracking: on }"), "data.tracking", Some((2, 19)), "\"on\"", "conntrack, off");
     refused(&with("metrics: { listen: 9821 }"), "metrics.listen", Some((2, 20)), "not an address", "");
     refused(&with("log: { level: loud }"), "log.level", Some((2, 15)), "loud", "error, warn, info, debug, trace");
     refused(&with("log: { transfers: xferlog }"), "log.transfers", Some((2, 19)), "absolute", "null");
@@ -361,6 +362,24 @@ fn what_has_no_effect_or_is_unwise_is_said() {
         assert_eq!(warnings.iter().filter(|warning| warning.contains(part)).count(), 1, "{part} in {warnings:#?}");
     }
     assert_eq!(warnings.len(), 6);
+}
+
+#[test]
+fn what_needs_tracking_is_said_to_have_no_effect_without_it() {
+    let with = |data: &str| parse(&format!("{SMALL}data: {{ tracking: off{data} }}\n"));
+    assert_eq!(with("").data.tracking, Tracking::Off);
+    assert_eq!(with("").warnings(), Vec::<String>::new());
+    assert_eq!(Config::parse(&with("").to_yaml(), "back").unwrap(), with(""));
+    for (set, key) in [
+        (", idle_timeout: 10m", "data.idle_timeout"),
+        (", on_control_close: drain", "data.on_control_close"),
+        (", drain_timeout: 1m", "data.drain_timeout"),
+        (", accounting: enable", "data.accounting"),
+    ] {
+        let warnings = with(set).warnings();
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].starts_with(&format!("{key} has no effect with data.tracking: off")), "{warnings:?}");
+    }
 }
 
 #[test]

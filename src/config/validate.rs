@@ -16,7 +16,7 @@ use super::raw::{
 use super::values::{Fault, PortRange, parse_duration, parse_ports};
 use super::{
     Accounting, Backend, Config, Control, Data, Firewall, Level, Limits, Log, LogFormat, Metrics, Nftables,
-    OnControlClose, Ownership, Pf, Policy, Timeouts, Word, defaults,
+    OnControlClose, Ownership, Pf, Policy, Timeouts, Tracking, Word, defaults,
 };
 
 /// A fault and the key it is about.
@@ -248,6 +248,7 @@ fn data(raw: RawData) -> Keyed<Data> {
         idle_timeout: duration("data.idle_timeout", raw.idle_timeout.as_ref(), defaults::DATA_IDLE_TIMEOUT)?,
         on_control_close: word("data.on_control_close", raw.on_control_close.as_ref(), OnControlClose::Reset, &[])?,
         drain_timeout: duration("data.drain_timeout", raw.drain_timeout.as_ref(), defaults::DATA_DRAIN_TIMEOUT)?,
+        tracking: word("data.tracking", raw.tracking.as_ref(), Tracking::Conntrack, &[])?,
         accounting: word("data.accounting", raw.accounting.as_ref(), Accounting::Leave, &[])?,
     })
 }

@@ -85,7 +85,10 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
 /// What this machine lacks that is not needed, but wanted. One sentence each.
 pub fn advice(config: &Config) -> Vec<&'static str> {
     match config.firewall.backend {
-        config::Backend::Nftables if config.data.accounting == config::Accounting::Leave => {
+        config::Backend::Nftables
+            if config.data.accounting == config::Accounting::Leave
+                && config.data.tracking == config::Tracking::Conntrack =>
+        {
             accounting::advice().into_iter().collect()
         }
         _ => Vec::new(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
 use crate::config::{self, Config};
-use crate::firewall::conntrack::Tracker;
+use crate::firewall::conntrack::{Options, Tracker};
 use crate::firewall::{self, Backend, dry_run, nftables, worker};
 use crate::observe::logging::Format;
 use crate::proxy;
@@ -41,15 +41,19 @@ pub(super) fn nftables(config: &Config) -> nftables::Settings {
     }
 }
 
-/// Who follows data connections: nobody where pinholes are not opened.
+/// Who follows data connections: nobody where pinholes are not opened, or where that is not wanted.
 ///
 /// # Errors
 /// The kernel does not let us.
 pub(super) fn tracker(config: &Config) -> Result<Option<Tracker>, firewall::Error> {
     let nft = &config.firewall.nftables;
-    match config.firewall.backend {
-        config::Backend::DryRun => Ok(None),
-        config::Backend::Nftables => Tracker::start(nft.mark, nft.mask).map(Some),
+    match (config.firewall.backend, config.data.tracking) {
+        (config::Backend::DryRun, _) | (_, config::Tracking::Off) => Ok(None),
+        (config::Backend::Nftables, config::Tracking::Conntrack) => {
+            // Sessions ask when a connection begins and when it ends, and nothing between.
+            let options = Options { every: false, ..Options::new(nft.mark, nft.mask) };
+            Tracker::start_with(options).map(Some)
+        }
     }
 }
 

@@ -38,6 +38,9 @@
 //! pass:   ret #0xffffffff
 //! ```
 //!
+//! That is the program for every message. The other one lets no ESTABLISHED pass, and of deletions only those of connections
+//! whose state, found in the same way, is neither TIME_WAIT nor CLOSE.
+//!
 //! Sources: `include/uapi/linux/filter.h`, `bpf_common.h`; `Documentation/networking/filter.rst`.
 
 /// `struct sock_filter`.
@@ -76,16 +79,38 @@ const FIND: u32 = 0xffff_f000 + 12;
 /// `SKF_AD_OFF + SKF_AD_NLATTR_NEST`.
 const FIND_INSIDE: u32 = 0xffff_f000 + 16;
 
+/// `enum tcp_conntrack`.
+const ESTABLISHED: u32 = 3;
+const TIME_WAIT: u32 = 7;
+const CLOSE: u32 = 8;
+
 /// Where the attributes begin.
 const ATTRIBUTES: u32 = 20;
 
-/// The program for messages of the connections with this mark.
-pub(super) fn program(mark: u32, mask: u32) -> Vec<Instruction> {
+/// The program for messages of the connections with this mark. `every`: also of
+/// what follows from others: that both ends have agreed, and that one is forgotten which had closed.
+pub(super) fn program(mark: u32, mask: u32, every: bool) -> Vec<Instruction> {
     // A half word of `nlmsghdr` is in host order, and the machine loads it as if it were in network order.
     let as_loaded = |number: u16| u32::from(u16::from_be(number));
     let (delete, create) = (as_loaded(0x0102), as_loaded(0x0400));
-    // Jumps to the end are written as how far it is: the last two instructions are `drop` and `pass`.
-    let steps: [(u16, Target, u32); 27] = [
+    // The state of TCP, or a jump to where its absence leads.
+    let state = |absent| {
+        [
+            (LOAD, Next, ATTRIBUTES),
+            (LOAD_X, Next, 4),
+            (LOAD_BYTE, Next, FIND),
+            (IF_EQUAL, absent, 0),
+            (LOAD_X, Next, 1),
+            (LOAD_BYTE, Next, FIND_INSIDE),
+            (IF_EQUAL, absent, 0),
+            (LOAD_X, Next, 1),
+            (LOAD_BYTE, Next, FIND_INSIDE),
+            (IF_EQUAL, absent, 0),
+            (COPY_TO_X, Next, 0),
+            (LOAD_BYTE_AT_X, Next, 4),
+        ]
+    };
+    let mut steps = vec![
         (LOAD, Next, ATTRIBUTES),
         (LOAD_X, Next, 8),
         (LOAD_BYTE, Next, FIND),
@@ -95,26 +120,25 @@ pub(super) fn program(mark: u32, mask: u32) -> Vec<Instruction> {
         (AND, Next, mask),
         (IF_EQUAL, ElseDrop, mark),
         (LOAD_HALF, Next, 4),
-        (IF_EQUAL, Pass, delete),
-        (LOAD_HALF, Next, 6),
-        (IF_ANY_BIT, Pass, create),
-        (LOAD, Next, ATTRIBUTES),
-        (LOAD_X, Next, 4),
-        (LOAD_BYTE, Next, FIND),
-        (IF_EQUAL, Drop, 0),
-        (LOAD_X, Next, 1),
-        (LOAD_BYTE, Next, FIND_INSIDE),
-        (IF_EQUAL, Drop, 0),
-        (LOAD_X, Next, 1),
-        (LOAD_BYTE, Next, FIND_INSIDE),
-        (IF_EQUAL, Drop, 0),
-        (COPY_TO_X, Next, 0),
-        (LOAD_BYTE_AT_X, Next, 4),
-        (IF_EQUAL, Pass, 3),
-        (IF_EQUAL, Pass, 7),
-        (IF_EQUAL, Pass, 8),
     ];
-    let to_drop = (0..27).rev();
+    if every {
+        steps.push((IF_EQUAL, Pass, delete));
+    } else {
+        // What was told to have closed need not be told to be gone. Kernels before Linux 5.12 do not say.
+        let gone = state(Pass);
+        steps.push((IF_EQUAL, ElseSkip(gone.len() as u8 + 3), delete));
+        steps.extend(gone);
+        steps.extend([(IF_EQUAL, Drop, TIME_WAIT), (IF_EQUAL, Drop, CLOSE), (IF_EQUAL, PassBoth, 0)]);
+    }
+    steps.extend([(LOAD_HALF, Next, 6), (IF_ANY_BIT, Pass, create)]);
+    steps.extend(state(Drop));
+    steps.extend([
+        (IF_EQUAL, Pass, if every { ESTABLISHED } else { TIME_WAIT }),
+        (IF_EQUAL, Pass, TIME_WAIT),
+        (IF_EQUAL, Pass, CLOSE),
+    ]);
+    // Jumps to the end are written as how far it is: the last two instructions are `drop` and `pass`.
+    let to_drop = (0..steps.len() as u8).rev();
     let mut program: Vec<_> = steps
         .into_iter()
         .zip(to_drop)
@@ -123,7 +147,9 @@ pub(super) fn program(mark: u32, mask: u32) -> Vec<Instruction> {
                 Next => (0, 0),
                 Drop => (to_drop, 0),
                 ElseDrop => (0, to_drop),
+                ElseSkip(steps) => (0, steps),
                 Pass => (to_drop + 1, 0),
+                PassBoth => (to_drop + 1, to_drop + 1),
             };
             Instruction { code, if_true, if_false, operand }
         })
@@ -134,7 +160,7 @@ pub(super) fn program(mark: u32, mask: u32) -> Vec<Instruction> {
     program
 }
 
-use Target::{Drop, ElseDrop, Next, Pass};
+use Target::{Drop, ElseDrop, ElseSkip, Next, Pass, PassBoth};
 
 /// Where an instruction leads to.
 #[derive(Clone, Copy)]
@@ -145,8 +171,12 @@ enum Target {
     Drop,
     /// If it does not, to that one.
     ElseDrop,
+    /// If it does not, so many steps further.
+    ElseSkip(u8),
     /// If it holds, to the one that lets the message pass.
     Pass,
+    /// There in any case.
+    PassBoth,
 }
 
 #[cfg(test)]
@@ -155,7 +185,7 @@ mod tests {
 
     #[test]
     fn jumps_lead_to_the_end() {
-        let program = program(0x1000_0000, 0x1000_0000);
+        let program = program(0x1000_0000, 0x1000_0000, true);
         assert_eq!(program.len(), 29);
         for (at, step) in program.iter().enumerate().filter(|(_, step)| step.code & 0x07 == 0x05) {
             let far = step.if_true.max(step.if_false);

@@ -154,12 +154,12 @@ pub struct Snapshot {
 pub enum FlowEvent {
     /// Its first packet has passed the gateway.
     Used(Flow),
-    /// Both ends have agreed to it. Only if states are subscribed to, see [`Options::states`].
+    /// Both ends have agreed to it. Only if states are subscribed to, see [`Options::states`], and [`Options::every`].
     Established,
     /// Both ends have closed it, or it was reset: what it carried is final but for a last acknowledgement. Only if states
     /// are subscribed to.
     Closing(Option<Counters>),
-    /// The kernel has forgotten it: after a while of silence, or because it was deleted. The counters are `None` if it does
+    /// The kernel has forgotten it (of one that has closed: only with [`Options::every`]): after a while of silence, or because it was deleted. The counters are `None` if it does
     /// not count, or if its end was missed.
     Gone(Option<Counters>),
 }

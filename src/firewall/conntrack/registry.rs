@@ -28,6 +28,8 @@ pub(super) struct Registry {
     found: HashMap<WatchId, Flow>,
     /// How many of `flows` have not closed.
     live: usize,
+    /// What has not been told yet: see [`Registry::news`].
+    untold: Vec<(UnboundedSender<FlowEvent>, FlowEvent)>,
     next: WatchId,
 }
 
@@ -39,9 +41,22 @@ struct Listener {
 }
 
 impl Listener {
-    /// A watch that is just being dropped need not be told.
-    fn tell(&self, event: FlowEvent) {
-        let _ = self.sender.send(event);
+    fn note(&self, untold: &mut Vec<(UnboundedSender<FlowEvent>, FlowEvent)>, event: FlowEvent) {
+        untold.push((self.sender.clone(), event));
+    }
+}
+
+/// What is to be told, see [`Registry::news`].
+#[derive(Debug)]
+pub(super) struct News(Vec<(UnboundedSender<FlowEvent>, FlowEvent)>);
+
+impl News {
+    /// Tells it. Needs no lock on the registry.
+    pub(super) fn tell(self) {
+        for (sender, event) in self.0 {
+            // A watch that is just being dropped need not be told.
+            let _ = sender.send(event);
+        }
     }
 }
 
@@ -81,6 +96,12 @@ impl Registry {
         *self = Self { next: self.next, ..Self::default() };
     }
 
+    /// What the watches are to be told of the events so far, together: a task that is woken once for all that has happened
+    /// to its connection takes half the time of one that is woken for each.
+    pub(super) fn news(&mut self) -> News {
+        News(std::mem::take(&mut self.untold))
+    }
+
     /// Connections that live now.
     pub(super) fn live(&self) -> usize {
         self.live
@@ -118,7 +139,7 @@ impl Registry {
         let listener = self.waiting.remove(&flow.key());
         if let Some(listener) = &listener {
             self.found.insert(listener.watch, flow);
-            listener.tell(FlowEvent::Used(flow));
+            listener.note(&mut self.untold, FlowEvent::Used(flow));
         }
         self.flows.insert(flow, Followed { listener, ..Followed::default() });
         self.live += 1;
@@ -131,14 +152,14 @@ impl Registry {
             Some(TcpState::Established | TcpState::Finishing) if !followed.established => {
                 followed.established = true;
                 if let Some(listener) = &followed.listener {
-                    listener.tell(FlowEvent::Established);
+                    listener.note(&mut self.untold, FlowEvent::Established);
                 }
             }
             Some(TcpState::Closed) if !followed.closed => {
                 followed.closed = true;
                 self.live = self.live.saturating_sub(1);
                 match &followed.listener {
-                    Some(listener) => listener.tell(FlowEvent::Closing(counters(flow))),
+                    Some(listener) => listener.note(&mut self.untold, FlowEvent::Closing(counters(flow))),
                     None => drop(self.flows.remove(flow)),
                 }
             }
@@ -152,7 +173,7 @@ impl Registry {
             self.live = self.live.saturating_sub(1);
         }
         if let Some(listener) = followed.listener {
-            listener.tell(FlowEvent::Gone(counters));
+            listener.note(&mut self.untold, FlowEvent::Gone(counters));
             self.found.remove(&listener.watch);
         }
     }

@@ -26,6 +26,7 @@ fn snapshot(id: u32, state: TcpState) -> Snapshot {
 fn apply(registry: &mut Registry, kind: Kind, id: u32, state: TcpState) {
     let snapshot = Snapshot { counters: (kind == Kind::Destroy).then_some(COUNTERS), ..snapshot(id, state) };
     registry.apply(&Event { kind, snapshot }, |asked| (asked.id == id).then_some(COUNTERS));
+    registry.news().tell();
 }
 
 fn watch(registry: &mut Registry) -> (WatchId, UnboundedReceiver<FlowEvent>) {
@@ -117,8 +118,10 @@ fn an_end_that_was_lost_is_found_out() {
     let (_, mut events) = watch(&mut registry);
     apply(&mut registry, Kind::New, 1, Opening);
     registry.reconcile(&[], |_| true);
+    registry.news().tell();
     assert_eq!(heard(&mut events), [FlowEvent::Used(flow(1))], "the dump has missed it");
     registry.reconcile(&[], |_| false);
+    registry.news().tell();
     assert_eq!(heard(&mut events), [FlowEvent::Gone(None)]);
     assert_eq!(registry.live(), 0);
 }
@@ -128,10 +131,13 @@ fn a_beginning_and_a_closing_that_were_lost_are_found_out() {
     let mut registry = Registry::default();
     let (_, mut events) = watch(&mut registry);
     registry.reconcile(&[snapshot(1, Established)], |_| false);
+    registry.news().tell();
     // The message about it comes late.
     apply(&mut registry, Kind::New, 1, Opening);
     registry.reconcile(&[snapshot(1, Closed)], |_| false);
+    registry.news().tell();
     registry.reconcile(&[snapshot(1, Closed)], |_| false);
+    registry.news().tell();
     assert_eq!(
         heard(&mut events),
         [FlowEvent::Used(flow(1)), FlowEvent::Established, FlowEvent::Closing(Some(COUNTERS))]
@@ -143,6 +149,7 @@ fn an_earlier_connection_that_is_about_to_end_is_not_taken_for_the_awaited_one()
     let mut registry = Registry::default();
     let (_, mut events) = watch(&mut registry);
     registry.reconcile(&[snapshot(1, Finishing), snapshot(2, Closed)], |_| false);
+    registry.news().tell();
     apply(&mut registry, Kind::Update, 1, Closed);
     apply(&mut registry, Kind::Destroy, 1, Closed);
     assert_eq!(heard(&mut events), []);

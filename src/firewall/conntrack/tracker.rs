@@ -12,7 +12,6 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -36,9 +35,9 @@ const ENDINGS: u32 = 1 << 2;
 /// A message about one connection is below 600 bytes.
 const MESSAGE: usize = 4096;
 
-/// How soon the thread wakes again after it woke, at the earliest: a gateway with a thousand transfers a second wakes it two
-/// hundred times and not three thousand. The first message after a pause is taken in at once.
-const PACE: Duration = Duration::from_millis(5);
+/// How many milliseconds the thread waits before it looks again: a gateway with a thousand transfers a second wakes it a hundred times and
+/// not three thousand. The first message after a pause is taken in at once.
+const PACE: u8 = 10;
 
 /// What to follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +49,9 @@ pub struct Options {
     /// Whether to hear of states: [`FlowEvent::Established`] and [`FlowEvent::Closing`]. Without, a connection's end is heard
     /// of when the kernel forgets it, by default two minutes later; [`Tracker::query`] tells at any time.
     pub states: bool,
+    /// Whether to hear also what follows from something else: [`FlowEvent::Established`], and [`FlowEvent::Gone`] of what has
+    /// closed. Two messages more for each connection. Without `states` it makes no difference.
+    pub every: bool,
     /// Bytes of messages that may wait for the thread; the kernel doubles it and counts about 1 KiB for each.
     pub receive_buffer: usize,
 }
@@ -57,7 +59,7 @@ pub struct Options {
 impl Options {
     /// Everything about connections with this mark.
     pub fn new(mark: u32, mask: u32) -> Self {
-        Self { mark, mask, states: true, receive_buffer: 4 << 20 }
+        Self { mark, mask, states: true, every: true, receive_buffer: 4 << 20 }
     }
 }
 
@@ -263,7 +265,7 @@ fn setting(name: &str) -> Option<String> {
 /// The socket that hears of connections with our mark and of nothing else.
 fn subscribe(options: Options) -> Result<Socket, Error> {
     let socket = Socket::unbound().map_err(explain)?;
-    let program: Vec<_> = filter::program(options.mark, options.mask)
+    let program: Vec<_> = filter::program(options.mark, options.mask, options.every || !options.states)
         .iter()
         .map(|step| socket2::SockFilter::new(step.code, step.if_true, step.if_false, step.operand))
         .collect();
@@ -291,7 +293,6 @@ struct Thread {
 impl Thread {
     fn main(mut self) {
         let mut buffer = [0; MESSAGE];
-        let mut woken: Option<Instant> = None;
         loop {
             let mut waiting = [
                 PollFd::new(self.events.as_fd(), PollFlags::POLLIN),
@@ -307,29 +308,42 @@ impl Thread {
             if waiting.last().and_then(PollFd::any) == Some(true) {
                 break;
             }
-            if let Some(woken) = woken {
-                thread::sleep(PACE.saturating_sub(woken.elapsed()));
-            }
-            woken = Some(Instant::now());
-            self.shared.wakes.fetch_add(1, Ordering::Relaxed);
-            match self.take_in(&mut buffer) {
-                Ok(false) => {}
-                Ok(true) => self.resynchronise(),
-                Err(error) => {
-                    tracing::error!(%error, "the conntrack thread cannot receive; transfers are no longer followed");
-                    break;
-                }
+            if let Err(error) = self.look(&mut buffer) {
+                tracing::error!(%error, "the conntrack thread cannot receive; transfers are no longer followed");
+                break;
             }
         }
         self.shared.registry().close();
     }
 
-    /// Takes in all messages that wait. Whether some were lost.
-    fn take_in(&mut self, buffer: &mut [u8]) -> Result<bool, Errno> {
-        let mut lost = false;
+    /// Takes in what there is, now and then, until there is nothing; then it is time to sleep.
+    fn look(&mut self, buffer: &mut [u8]) -> Result<(), Errno> {
+        loop {
+            self.shared.wakes.fetch_add(1, Ordering::Relaxed);
+            let (any, lost) = self.take_in(buffer)?;
+            if lost {
+                self.resynchronise();
+            }
+            let mut waiting = [PollFd::new(self.stopped.as_fd(), PollFlags::POLLIN)];
+            // To be stopped ends it as well: whoever called finds out why.
+            if !any {
+                return Ok(());
+            }
+            match poll(&mut waiting, PACE) {
+                Ok(0) | Err(Errno::EINTR) => {}
+                Ok(_) => return Ok(()),
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+
+    /// Takes in all messages that wait. Whether there were any, and whether some were lost.
+    fn take_in(&mut self, buffer: &mut [u8]) -> Result<(bool, bool), Errno> {
+        let (mut any, mut lost) = (false, false);
         loop {
             match recv(self.events.as_fd().as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
                 Ok(length) => {
+                    any = true;
                     for answer in answers(buffer.get(..length).unwrap_or_default()) {
                         let Some(event) = decode(&answer) else { continue };
                         if event.kind == Kind::Destroy {
@@ -346,15 +360,23 @@ impl Thread {
                         });
                     }
                 }
-                Err(Errno::EAGAIN) => return Ok(lost),
+                Err(Errno::EAGAIN) => break,
                 Err(Errno::EINTR) => {}
                 Err(Errno::ENOBUFS) => {
                     self.shared.lost.fetch_add(1, Ordering::Relaxed);
-                    lost = true;
+                    (any, lost) = (true, true);
                 }
                 Err(errno) => return Err(errno),
             }
         }
+        self.tell();
+        Ok((any, lost))
+    }
+
+    /// Passes on what was learnt.
+    fn tell(&self) {
+        let news = self.shared.registry().news();
+        news.tell();
     }
 
     /// Finds out what was lost.
@@ -372,6 +394,7 @@ impl Thread {
                 let requests = &mut self.requests;
                 let is_there = |flow: &Flow| requests.get(flow).map_or(true, |snapshot| snapshot.is_some());
                 self.shared.registry().reconcile(&all, is_there);
+                self.tell();
             }
             Err(error) => tracing::warn!(%error, "cannot find out which data connections have ended"),
         }
