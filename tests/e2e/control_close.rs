@@ -257,10 +257,10 @@ fn drain_resets_what_takes_longer_than_its_limit() {
 }
 
 /// The classic experiment, with curl: what it says, and when, once its control connection is broken.
-fn curl(scene: &mut Scene, upload: bool, rate: &str) -> (i32, Duration, Folder) {
+fn curl(scene: &mut Scene, upload: bool, rate: &str, size: usize) -> (i32, Duration, Folder) {
     let folder = Folder::new();
     let remote = format!("ftp://{}/", scene.lab.dialled(Family::V4));
-    let (down, up) = (folder.file("down.bin"), folder.write("up.bin", noise(5, SHORT)));
+    let (down, up) = (folder.file("down.bin"), folder.write("up.bin", noise(5, size)));
     let login = format!("{}:{}", scene.server.user(), crate::lab::server::PASSWORD);
     let (down, up) = (down.to_string_lossy(), up.to_string_lossy());
     let (stored, fetched) = (format!("{remote}{STORED}"), format!("{remote}short.bin"));
@@ -285,11 +285,12 @@ fn curl(scene: &mut Scene, upload: bool, rate: &str) -> (i32, Duration, Folder) 
 fn curl_reports_a_reset_at_once() {
     let mut scene = scene(Topology::Forward, "reset");
     for upload in [false, true] {
-        let (code, took, folder) = curl(&mut scene, upload, "400k");
+        let (code, took, folder) = curl(&mut scene, upload, "400k", LONG);
         assert!(code > 0 && took < AT_ONCE, "upload {upload}: curl ended with {code} after {took:?}");
         let size = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |data| data.len());
         let arrived = if upload { scene.server.file(STORED) } else { folder.file("down.bin") };
-        assert!(size(&arrived) < SHORT as u64, "upload {upload}: the whole file came");
+        let whole = if upload { LONG } else { SHORT };
+        assert!(size(&arrived) < whole as u64, "upload {upload}: the whole file came");
         wait_for("the server to be told", AT_ONCE, || data_sockets(&scene.lab.server).is_empty().then_some(()));
         nothing_goes_on(&scene);
     }
@@ -298,11 +299,11 @@ fn curl_reports_a_reset_at_once() {
 #[test]
 fn curl_is_left_alone_with_keep() {
     let mut scene = scene(Topology::Forward, "keep");
-    let (_, took, folder) = curl(&mut scene, false, "1m");
+    let (_, took, folder) = curl(&mut scene, false, "1m", SHORT);
     assert!(took > AT_ONCE, "over too early to show anything: {took:?}");
     assert!(std::fs::read(folder.file("down.bin")).unwrap() == noise(4, SHORT), "the download");
     nothing_goes_on(&scene);
-    let (_, took, _folder) = curl(&mut scene, true, "1m");
+    let (_, took, _folder) = curl(&mut scene, true, "1m", SHORT);
     assert!(took > AT_ONCE, "over too early to show anything: {took:?}");
     scene.server.wait_for_content(STORED, &noise(5, SHORT));
 }
