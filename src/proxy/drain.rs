@@ -1,6 +1,6 @@
 //! Data connections that may outlive their session for a while (`data.on_control_close: drain`).
 //!
-//! Lives here: waiting for their end, and [`end`], which ends one, now or when its time is up. Not here: which of them end with
+//! Lives here: waiting for their end, and `end`, which ends one, now or when its time is up. Not here: which of them end with
 //! their session; the session itself asks for that.
 
 use std::sync::Arc;

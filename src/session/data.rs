@@ -335,7 +335,7 @@ impl Data {
     }
 
     /// Whether no transfer has ended whose last packets are still under way, so that nobody knows yet what it has carried.
-    /// Not for long: [`LAST_PACKETS`] at most.
+    /// Not for long: `LAST_PACKETS` at most.
     pub fn is_settled(&self, tracked: bool) -> bool {
         !tracked || !self.connections.iter().any(|c| c.transfer.is_some() && c.ended.is_some() && c.over.is_none())
     }

@@ -38,7 +38,7 @@ pub struct Settings {
     pub idle_timeout: u64,
     /// Without a byte on a data connection.
     pub data_idle_timeout: u64,
-    /// The firewall tells what becomes of data connections ([`Event::Data`]).
+    /// The firewall tells what becomes of data connections (`Event::Data`).
     pub tracked: bool,
     /// Live data connections end with the control connection (RFC 959 §3.2) rather than by themselves.
     pub reset_on_close: bool,
