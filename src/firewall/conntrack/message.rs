@@ -92,7 +92,7 @@ mod tests {
     fn a_connection_is_named_as_conntrack_tools_name_it() {
         let flow = flow("10.0.1.1:1025", "198.51.100.20:21000");
         let tuple = TUPLE.replace(' ', "");
-        assert_eq!(hex(&get(&flow, 1)), format!("4800000001010500010000000000000002000000{tuple}"));
+        assert_eq!(hex(&get(&flow, 1)), format!("4800000001010100010000000000000002000000{tuple}"));
         assert_eq!(hex(&delete(&flow, 1)), format!("5000000002010500010000000000000002000000{tuple}08000c0001020304"));
     }
 
