@@ -20,6 +20,7 @@ mod usage;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use lab::Family;
@@ -136,6 +137,7 @@ fn main() -> ExitCode {
         );
         good &= median <= TARGET;
     }
+    println!("announcements refused (EBUSY) and repeated: {}", transfers::REFUSED.load(Ordering::Relaxed));
     println!("target: at most {TARGET:.2}; {}\n", if good { "met" } else { "MISSED" });
     let mut last = contestants.swap_remove(1);
     drop(contestants);

@@ -5,6 +5,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
@@ -19,6 +20,10 @@ use super::lab::topology::{Lab, PASSIVE_PORTS};
 const LENGTH: usize = 1024;
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often a refused PASV is repeated.
+const AGAIN: u32 = 5;
+/// How many were refused, of all contestants.
+pub static REFUSED: AtomicU32 = AtomicU32::new(0);
 /// How long a session may have to wait for its next turn.
 const TURN: Duration = Duration::from_secs(300);
 
@@ -113,7 +118,17 @@ fn serve(mut control: Control, listener: &TcpListener) {
 
 /// The client's side of a transfer.
 fn fetch(control: &mut Control, number: u64) {
-    let entrance = announced_227(&control.must("PASV", 227).text);
+    // The kernel refuses an element now and then, with EBUSY, while the hash table of the set grows: a client asks again.
+    let mut reply = control.ask("PASV");
+    for _ in 0..AGAIN {
+        if reply.code != 425 {
+            break;
+        }
+        REFUSED.fetch_add(1, Ordering::Relaxed);
+        reply = control.ask("PASV");
+    }
+    assert_eq!(reply.code, 227, "{}", reply.text);
+    let entrance = announced_227(&reply.text);
     let mut data = TcpStream::connect_timeout(&entrance, PATIENCE).expect("the data connection");
     data.set_read_timeout(Some(PATIENCE)).unwrap();
     control.must(&format!("RETR {number}"), 150);

@@ -112,6 +112,25 @@ fn without_accounting_there_are_no_counters() {
 }
 
 #[test]
+fn what_follows_from_something_else_need_not_be_told() {
+    let lab = Lab::new();
+    lab.gateway.sysctl("netfilter/nf_conntrack_tcp_timeout_time_wait", "1");
+    let mut backend = lab.backend();
+    let tracker = lab.gateway.track(Options { every: false, ..Options::new(MARK, MARK) });
+    let [plan, _] = families();
+    let mut closed = lab.dial(&mut backend, &tracker, plan, true);
+    drop((closed.client, closed.server));
+    assert!(matches!(next(&mut closed.watch), Some(FlowEvent::Closing(Some(_)))), "not that it was established");
+    eventually("it is forgotten", || tracker.query(&closed.flow).unwrap().is_none());
+    assert_eq!(closed.watch.try_next(), None, "not that it is gone");
+    // One that has not closed.
+    let mut deleted = lab.dial(&mut backend, &tracker, plan, true);
+    tracker.forget(&deleted.flow).unwrap();
+    assert!(matches!(next(&mut deleted.watch), Some(FlowEvent::Gone(Some(_)))));
+    assert_eq!(tracker.live(), 0);
+}
+
+#[test]
 fn without_states_there_are_beginning_and_end() {
     let lab = Lab::new();
     let mut backend = lab.backend();
