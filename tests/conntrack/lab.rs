@@ -74,12 +74,13 @@ impl Namespace {
         self.run(|| std::fs::write(format!("/proc/sys/net/{path}"), value).unwrap());
     }
 
-    /// Connects from an address in here.
+    /// Connects from an address in here. With time for a SYN to be repeated: tests that send as fast as it goes overflow the
+    /// queue that all namespaces of a processor share.
     pub(crate) fn connect(&self, from: IpAddr, to: SocketAddr) -> std::io::Result<TcpStream> {
         self.run(|| {
             let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
             socket.bind(&SocketAddr::new(from, 0).into())?;
-            socket.connect_timeout(&to.into(), Duration::from_millis(700))?;
+            socket.connect_timeout(&to.into(), Duration::from_secs(5))?;
             Ok(socket.into())
         })
     }
