@@ -46,7 +46,7 @@ fn scene(topology: Topology, on_control_close: &str) -> Scene {
 
 fn both_ways(size: usize) -> [Way; 2] {
     let name = if size == LONG { "long.bin" } else { "short.bin" };
-    [Way::Download(name), Way::Upload(STORED, Arc::new(noise(5, size)))]
+    [Way::Download(name), Way::Upload(STORED, Arc::new(noise(5, LONG)))]
 }
 
 /// How a control connection ends.
@@ -257,13 +257,15 @@ fn drain_resets_what_takes_longer_than_its_limit() {
 }
 
 /// The classic experiment, with curl: what it says, and when, once its control connection is broken.
-fn curl(scene: &mut Scene, upload: bool, rate: &str, size: usize) -> (i32, Duration, Folder) {
+///
+/// The file is long: what fits into the buffers of two sockets is over, for the kernel, as soon as it is sent.
+fn curl(scene: &mut Scene, upload: bool, rate: &str) -> (i32, Duration, Folder) {
     let folder = Folder::new();
     let remote = format!("ftp://{}/", scene.lab.dialled(Family::V4));
-    let (down, up) = (folder.file("down.bin"), folder.write("up.bin", noise(5, size)));
+    let (down, up) = (folder.file("down.bin"), folder.write("up.bin", noise(5, LONG)));
     let login = format!("{}:{}", scene.server.user(), crate::lab::server::PASSWORD);
     let (down, up) = (down.to_string_lossy(), up.to_string_lossy());
-    let (stored, fetched) = (format!("{remote}{STORED}"), format!("{remote}short.bin"));
+    let (stored, fetched) = (format!("{remote}{STORED}"), format!("{remote}long.bin"));
     let mut args = vec!["curl", "-sS", "--limit-rate", rate, "--max-time", "20", "--user", &login];
     match upload {
         true => args.extend(["-T", &up, &stored]),
@@ -281,29 +283,27 @@ fn curl(scene: &mut Scene, upload: bool, rate: &str, size: usize) -> (i32, Durat
     (status.code().unwrap_or(-1), broken.elapsed(), folder)
 }
 
+/// An upload, because a download that curl itself slows down is in its socket's buffer for seconds before it is read, and
+/// what comes behind it, a reset as well, is seen that much later. (Downloads: above, with a reader that keeps up.)
 #[test]
 fn curl_reports_a_reset_at_once() {
     let mut scene = scene(Topology::Forward, "reset");
-    for upload in [false, true] {
-        let (code, took, folder) = curl(&mut scene, upload, "400k", LONG);
-        assert!(code > 0 && took < AT_ONCE, "upload {upload}: curl ended with {code} after {took:?}");
-        let size = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |data| data.len());
-        let arrived = if upload { scene.server.file(STORED) } else { folder.file("down.bin") };
-        let whole = if upload { LONG } else { SHORT };
-        assert!(size(&arrived) < whole as u64, "upload {upload}: the whole file came");
-        wait_for("the server to be told", AT_ONCE, || data_sockets(&scene.lab.server).is_empty().then_some(()));
-        nothing_goes_on(&scene);
-    }
+    let (code, took, _folder) = curl(&mut scene, true, "400k");
+    assert!(code > 0 && took < AT_ONCE, "curl ended with {code} after {took:?}");
+    let arrived = std::fs::metadata(scene.server.file(STORED)).map_or(0, |data| data.len());
+    assert!(arrived < LONG as u64, "the whole file came");
+    wait_for("the server to be told", AT_ONCE, || data_sockets(&scene.lab.server).is_empty().then_some(()));
+    nothing_goes_on(&scene);
 }
 
 #[test]
 fn curl_is_left_alone_with_keep() {
     let mut scene = scene(Topology::Forward, "keep");
-    let (_, took, folder) = curl(&mut scene, false, "1m", SHORT);
+    let (_, took, folder) = curl(&mut scene, false, "8m");
     assert!(took > AT_ONCE, "over too early to show anything: {took:?}");
-    assert!(std::fs::read(folder.file("down.bin")).unwrap() == noise(4, SHORT), "the download");
+    assert!(std::fs::read(folder.file("down.bin")).unwrap() == noise(3, LONG), "the download");
     nothing_goes_on(&scene);
-    let (_, took, _folder) = curl(&mut scene, true, "1m", SHORT);
+    let (_, took, _folder) = curl(&mut scene, true, "8m");
     assert!(took > AT_ONCE, "over too early to show anything: {took:?}");
-    scene.server.wait_for_content(STORED, &noise(5, SHORT));
+    scene.server.wait_for_content(STORED, &noise(5, LONG));
 }

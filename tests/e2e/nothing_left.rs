@@ -137,7 +137,8 @@ fn nothing_is_left_when_a_client_closes_its_control_connections() {
     drop(announced);
     flowing.iter_mut().for_each(|flowing| drop(flowing.control.take()));
     nothing_is_left(&scene, SOON);
-    assert!(flowing.iter().all(Flowing::is_over) && sessions(&scene) == 0.0);
+    wait_for("both ends to know", SOON, || flowing.iter().all(Flowing::is_over).then_some(()));
+    wait_for("the sessions to end", SOON, || (sessions(&scene) == 0.0).then_some(()));
 }
 
 /// With `keep` they are left: what the look finds is really there.
