@@ -88,7 +88,10 @@ fn ends_at_once(scene: &Scene, family: Family, active: bool, way: &Way, how: Bre
     let what = format!("{:?} {family:?} active {active} {how:?} {}", scene.lab.topology, short(way));
     let log_before = scene.server.transfer_log().len();
     let mut flowing = Flowing::start(scene, family, active, way, BRISK);
-    assert_eq!(data_sockets(&scene.lab.server).len(), 1, "{what}: one data connection before");
+    // That of the case before may need a moment to go.
+    wait_for(&format!("one data connection before: {what}"), Duration::from_secs(5), || {
+        (data_sockets(&scene.lab.server).len() == 1).then_some(())
+    });
     let broken = how.happens(scene, &mut flowing);
     // A process that was killed cannot be told; its kernel goes on with what it had written, and is told in the end.
     let gone = (how != Break::ServerDies).then(|| {

@@ -236,7 +236,8 @@ fn pipelining_does_not_leak_the_servers_address() {
     for kind in ServerKind::ALL {
         let scene = Scene::new(Topology::Reverse, kind);
         let mut control = scene.login(Family::V4);
-        control.send(format!("PASV\r\nRETR {LARGE}\r\nNOOP\r\n").as_bytes());
+        // No more than that: what pure-ftpd finds on its control connection in mid transfer it may read and throw away.
+        control.send(format!("PASV\r\nRETR {LARGE}\r\n").as_bytes());
         let entrance = announced_227(&control.expect(227).text);
         assert_eq!(entrance.ip(), scene.lab.dialled(Family::V4), "{}", kind.name());
         let mut data = data_connection(scene.client(), entrance);
@@ -244,9 +245,10 @@ fn pipelining_does_not_leak_the_servers_address() {
         std::io::Read::read_to_end(&mut data, &mut bytes).unwrap();
         drop(data);
         assert!(bytes == noise(1, MIB), "{}", kind.name());
-        for code in [150, 226, 200] {
+        for code in [150, 226] {
             control.expect(code);
         }
+        control.must("NOOP", 200);
     }
 }
 
