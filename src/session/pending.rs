@@ -105,14 +105,6 @@ impl Pending {
         self.slots.iter().any(|kind| matches!(kind, Kind::Passive(_) | Kind::Active(..)))
     }
 
-    /// The pinholes of PORT and EPRT commands that await their answer.
-    pub fn pinholes(&self) -> impl Iterator<Item = PinholeId> + '_ {
-        self.slots.iter().filter_map(|kind| match kind {
-            Kind::Active(id, _) => Some(*id),
-            _ => None,
-        })
-    }
-
     /// The front slot was answered with 1yz. Says whether a transfer has started with that.
     pub fn mark_started(&mut self) -> bool {
         match self.slots.front_mut() {
