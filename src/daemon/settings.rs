@@ -26,6 +26,9 @@ pub(super) fn backend(config: &Config) -> Result<Box<dyn Backend>, firewall::Err
     Ok(match config.firewall.backend {
         config::Backend::DryRun => Box::new(dry_run::DryRun::new()),
         config::Backend::Nftables => Box::new(nftables::Nftables::new(nftables(config))?),
+        config::Backend::Pf => {
+            return Err(firewall::Error::new(firewall::ErrorKind::Unsupported, "pf: not merged yet"));
+        }
     })
 }
 
@@ -50,8 +53,8 @@ pub(super) fn nftables(config: &Config) -> nftables::Settings {
 pub(super) fn tracker(config: &Config) -> Result<Option<Arc<dyn Follow>>, firewall::Error> {
     let nft = &config.firewall.nftables;
     match (config.firewall.backend, config.data.tracking) {
-        (config::Backend::DryRun, _) | (_, config::Tracking::Off) => Ok(None),
-        (config::Backend::Nftables, config::Tracking::Conntrack) => {
+        (config::Backend::DryRun | config::Backend::Pf, _) | (_, config::Tracking::Off) => Ok(None),
+        (config::Backend::Nftables, _) => {
             // Sessions ask when a connection begins and when it ends, and nothing between.
             let options = Options { every: false, ..Options::new(nft.mark, nft.mask) };
             Ok(Some(Arc::new(Tracker::start_with(options)?)))
