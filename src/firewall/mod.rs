@@ -9,6 +9,7 @@ pub mod conntrack;
 pub mod dry_run;
 mod netlink;
 pub mod nftables;
+pub mod pf;
 pub mod ports;
 pub mod tracking;
 pub mod worker;
