@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::args::Filter;
-use crate::config::{Config, Listener, Mode};
+use crate::config::{self, Backend, Config, Listener, Mode};
 use crate::firewall::pf::rules::Dialect;
 
 /// The rules, for the packet filter that was asked for or else that of the configuration. Interfaces are names that need no escaping;
@@ -35,9 +35,14 @@ pub(super) fn ruleset(
     }
 }
 
-/// The packet filter of the configuration.
-fn configured(_config: &Config) -> Filter {
-    Filter::Nftables
+/// The packet filter of the configuration; for `dry-run` the one that this system has.
+fn configured(config: &Config) -> Filter {
+    let pf = config.firewall.backend != Backend::Nftables;
+    match config.firewall.pf.dialect.filter(|_| pf) {
+        None => Filter::Nftables,
+        Some(config::Dialect::OpenBsd) => Filter::PfOpenbsd,
+        Some(config::Dialect::FreeBsd) => Filter::PfFreebsd,
+    }
 }
 
 /// What the rules of a listener are for.

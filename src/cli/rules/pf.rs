@@ -193,6 +193,9 @@ impl Skeleton<'_> {
     }
 
     fn tagged(&mut self) {
+        if let Some(table) = self.config.firewall.pf.rtable {
+            self.remark(&format!("`rtable: {table}`: that routing table must exist before ftpgate starts, or pfctl refuses every pinhole."));
+        }
         let Some(tag) = self.config.firewall.pf.tag.clone() else { return };
         self.section(&format!(
             "`tag: {tag}` leaves it to you which data connections pass; without a line like this none does."
@@ -218,7 +221,7 @@ impl Skeleton<'_> {
             self.section(&sentence(listener));
             match (self.dialect, listener.capture) {
                 (Dialect::OpenBsd, Capture::Redirect) => {
-                    self.remark("This rule diverts: set `capture: divert`. What rdr-to has replaced cannot be asked for on OpenBSD.");
+                    self.remark("Diverted, not redirected: nobody could tell where a connection was going that rdr-to has changed.");
                 }
                 (Dialect::FreeBsd, Capture::Tproxy) => {
                     self.remark("This rule redirects: set `capture: redirect`, and `source: gateway`.");
