@@ -59,6 +59,9 @@ pub enum EntrancePort {
     Any,
 }
 
+/// Names a session within the process: in the log, and to a packet filter that keeps the pinholes of sessions apart.
+pub type SessionId = u64;
+
 /// What a session asks of the firewall. Becomes a [`Pinhole`] once its entrance has a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
@@ -79,9 +82,10 @@ pub struct Request {
 }
 
 impl Request {
-    /// The pinhole that this request becomes when its entrance gets `port`.
-    pub fn at_port(&self, port: u16) -> Pinhole {
+    /// The pinhole that this request of a session becomes when its entrance gets `port`.
+    pub fn at_port(&self, session: SessionId, port: u16) -> Pinhole {
         Pinhole {
+            session,
             announcement: self.announcement,
             initiator: self.initiator,
             entrance: SocketAddr::new(self.entrance, port),
@@ -95,6 +99,8 @@ impl Request {
 /// Permission and translation for exactly one data connection. All four addresses are of one family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pinhole {
+    /// Whose it is.
+    pub session: SessionId,
     /// The command or reply that announces it.
     pub announcement: Announcement,
     /// The only host that may dial.
@@ -191,6 +197,7 @@ mod tests {
 
     fn passive(entrance: &str, target: &str, source: &str) -> Pinhole {
         Pinhole {
+            session: 1,
             announcement: Announcement::Pasv,
             initiator: "192.0.2.10".parse().unwrap(),
             entrance: entrance.parse().unwrap(),

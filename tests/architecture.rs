@@ -66,8 +66,8 @@ const LAYERS: &[Layer] = &[
 /// Single files that may use a crate which the rest of their module may not.
 const EXCEPTIONS: &[(&str, &str)] = &[
     ("src/firewall/worker.rs", "tokio"), // the channel between sessions and the firewall's thread
-    ("src/firewall/conntrack/tracker.rs", "tokio"), // the channel from the tracker's thread to sessions
-    ("src/firewall/conntrack/registry.rs", "tokio"), // its sending end
+    ("src/firewall/tracking/mod.rs", "tokio"), // the channel from a tracker to sessions
+    ("src/firewall/tracking/registry.rs", "tokio"), // its sending end
     ("src/observe/http.rs", "tokio"),    // the responder's sockets
 ];
 

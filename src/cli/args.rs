@@ -129,6 +129,8 @@ pub(super) struct Run {
 pub(super) enum Backend {
     /// The Linux kernel's packet filter
     Nftables,
+    /// The packet filter of FreeBSD and OpenBSD
+    Pf,
     /// Nobody: pinholes are logged and not opened
     DryRun,
     /// Not in this version: data connections copied by ftpgate
@@ -140,6 +142,7 @@ impl Backend {
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Nftables => "nftables",
+            Self::Pf => "pf",
             Self::DryRun => "dry-run",
             Self::Relay => "relay",
         }

@@ -25,6 +25,9 @@ pub const MASK: u32 = 0x1000_0000;
 /// The pf anchor; the program's own name.
 pub const PF_ANCHOR: &str = "ftpgate";
 
+/// pfctl(8), in the same place on FreeBSD and OpenBSD.
+pub const PFCTL: &str = "/sbin/pfctl";
+
 /// Ports of entrances: the dynamic range of RFC 6335 §6, where no service is registered. `net.ipv4.ip_local_port_range`
 /// may overlap with it: a pinhole matches before a local socket is looked up.
 pub const DATA_PORTS: PortRange = PortRange { low: 49152, high: 65535 };
@@ -66,5 +69,5 @@ pub const METRICS_LISTEN: &str = "127.0.0.1:9821";
 /// Where the control socket is to be.
 pub const CONTROL_SOCKET: &str = "/run/ftpgate/control.sock";
 
-/// The user to become after binding.
-pub const USER: &str = "ftpgate";
+/// The user to become after binding: by the custom of each system.
+pub const USER: &str = if cfg!(target_os = "linux") { "ftpgate" } else { "_ftpgate" };

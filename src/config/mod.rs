@@ -90,10 +90,29 @@ words! {
 words! {
     /// Who opens pinholes.
     Backend {
-        /// The kernel, through netlink.
+        /// The Linux kernel, through netlink.
         Nftables = "nftables",
+        /// The FreeBSD or OpenBSD kernel, through pfctl(8).
+        Pf = "pf",
         /// Nobody: they are logged only.
         DryRun = "dry-run",
+    }
+}
+
+words! {
+    /// Whose pf, and so which rules it understands.
+    Dialect {
+        /// FreeBSD's: `rdr` and `nat` rules, then filter rules that see translated addresses.
+        FreeBsd = "freebsd",
+        /// OpenBSD's: `rdr-to` and `nat-to` in filter rules.
+        OpenBsd = "openbsd",
+    }
+}
+
+impl Dialect {
+    /// That of the system this program was built for, if it has pf.
+    pub fn of_this_system() -> Option<Self> {
+        Self::from_word(std::env::consts::OS)
     }
 }
 
@@ -122,8 +141,10 @@ words! {
 words! {
     /// Who follows data connections once they are there.
     Tracking {
-        /// The kernel's connection tracking tells.
+        /// Linux's connection tracking tells.
         Conntrack = "conntrack",
+        /// pf's table of states is looked at now and then.
+        States = "states",
         /// Nobody: no bytes, no `idle_timeout`, no `on_control_close`.
         Off = "off",
     }
@@ -270,15 +291,23 @@ pub struct Nftables {
     pub mask: u32,
 }
 
-/// The pf backend: kept for a later version.
+/// The pf backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pf {
-    /// The name of the anchor.
+    /// The name of the anchor: as an nftables table, and also with `-`.
     pub anchor: String,
     /// The tag that data connections get.
     pub tag: Option<String>,
     /// The queue that data connections are put in.
     pub queue: Option<String>,
+    /// The routing table that data connections are routed by.
+    pub rtable: Option<u16>,
+    /// Whether the rules log to pflog(4).
+    pub log: bool,
+    /// Which pf. `None` only if the backend is another one.
+    pub dialect: Option<Dialect>,
+    /// The absolute path of pfctl(8).
+    pub pfctl: PathBuf,
 }
 
 /// Data connections.

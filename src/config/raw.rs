@@ -98,6 +98,14 @@ pub(super) struct RawPf {
     pub(super) tag: Option<Scalar>,
     /// The queue that data connections are put in.
     pub(super) queue: Option<Scalar>,
+    /// The routing table that data connections are routed by.
+    pub(super) rtable: Option<Scalar>,
+    /// Whether the rules log.
+    pub(super) log: Option<Scalar>,
+    /// freebsd | openbsd.
+    pub(super) dialect: Option<Scalar>,
+    /// Where pfctl(8) is.
+    pub(super) pfctl: Option<Scalar>,
 }
 
 /// `data`.
@@ -114,7 +122,7 @@ pub(super) struct RawData {
     pub(super) on_control_close: Option<Scalar>,
     /// `on_control_close: drain`: how long they may take.
     pub(super) drain_timeout: Option<Scalar>,
-    /// conntrack | off.
+    /// conntrack | states | off.
     pub(super) tracking: Option<Scalar>,
     /// leave | enable.
     pub(super) accounting: Option<Scalar>,

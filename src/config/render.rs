@@ -94,6 +94,10 @@ impl From<&Firewall> for RawFirewall {
                 anchor: scalar(&pf.anchor),
                 tag: pf.tag.as_ref().and_then(scalar),
                 queue: pf.queue.as_ref().and_then(scalar),
+                rtable: pf.rtable.and_then(scalar),
+                log: scalar(pf.log),
+                dialect: pf.dialect.and_then(|dialect| scalar(dialect.as_str())),
+                pfctl: scalar(pf.pfctl.display()),
             }),
         }
     }

@@ -9,7 +9,7 @@ use serde_yaml::Value;
 
 use super::raw::Raw;
 use super::values::format_duration;
-use super::{Accounting, Backend, Config, Mode, OnControlClose, Tracking, defaults};
+use super::{Accounting, Backend, Config, Mode, OnControlClose, Pf, Tracking, defaults};
 
 /// RFC 1123 §4.1.3.2: an idle timeout of at least five minutes.
 const LEAST_IDLE: Duration = Duration::from_secs(5 * 60);
@@ -23,6 +23,7 @@ impl Config {
     pub fn warnings(&self) -> Vec<String> {
         let mut list = Vec::new();
         self.without_effect(&mut list);
+        self.elsewhere(&mut list);
         self.untracked(&mut list);
         self.unwise(&mut list);
         list
@@ -33,13 +34,9 @@ impl Config {
         if self.control.socket.as_ref().is_some_and(|path| path != std::path::Path::new(defaults::CONTROL_SOCKET)) {
             none("control.socket", "there is no control socket yet");
         }
-        if self.user.as_deref().is_some_and(|user| user != defaults::USER) {
+        let pf = self.firewall.backend == Backend::Pf;
+        if !pf && self.user.as_deref().is_some_and(|user| user != defaults::USER) {
             none("user", "the process stays the user it was started as; choose that user where it is started");
-        }
-        if (self.firewall.pf.anchor.as_str(), &self.firewall.pf.tag, &self.firewall.pf.queue)
-            != (defaults::PF_ANCHOR, &None, &None)
-        {
-            none("firewall.pf", "the pf backend comes with a later version");
         }
         for listener in &self.listeners {
             if listener.passive_ports.is_some() {
@@ -48,6 +45,19 @@ impl Config {
                     "data connections of sessions that use TLS (ftps: pass) come with a later version",
                 );
             }
+        }
+    }
+
+    /// What the administrator has set for another backend.
+    fn elsewhere(&self, list: &mut Vec<String>) {
+        let Pf { anchor, tag, queue, rtable, log, dialect: _, pfctl: _ } = &self.firewall.pf;
+        let set = anchor != defaults::PF_ANCHOR || tag.is_some() || queue.is_some() || rtable.is_some() || *log;
+        let backend = self.firewall.backend;
+        if set && backend != Backend::Pf {
+            list.push(format!("firewall.pf has no effect with firewall.backend: {}", backend.as_str()));
+        }
+        if backend == Backend::Pf && self.data.accounting == Accounting::Enable {
+            list.push("data.accounting has no effect with firewall.backend: pf: pf always counts".to_owned());
         }
     }
 

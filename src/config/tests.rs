@@ -280,9 +280,9 @@ fn sources_are_checked() {
 #[test]
 fn firewalls_are_checked() {
     let with = |line: &str| format!("{SMALL}firewall:\n  {line}\n");
-    refused(&with("backend: pf"), "firewall.backend", Some((3, 12)), "the pf backend yet", "nftables");
+    refused(&with("backend: pf"), "firewall.backend", Some((3, 12)), "this is neither", "firewall.pf.dialect");
     refused(&with("backend: relay"), "firewall.backend", Some((3, 12)), "the relay backend yet", "dry-run");
-    refused(&with("backend: iptables"), "firewall.backend", Some((3, 12)), "iptables", "nftables, dry-run, pf, relay");
+    refused(&with("backend: iptables"), "firewall.backend", Some((3, 12)), "iptables", "nftables, pf, dry-run, relay");
     let key = "firewall.nftables.table";
     for name in ["a;b", "9a", "a-b", "a b", "\"\"", "\"{}\"", "ä", "a12345678901234567890123456789012"] {
         refused(
@@ -315,6 +315,29 @@ fn firewalls_are_checked() {
     let config = parse(&with("nftables: { mark: 256 }"));
     assert_eq!((config.firewall.nftables.mark, config.firewall.nftables.mask), (256, 256));
     refused(&with("pf: { tag: \"a b\" }"), "firewall.pf.tag", Some((3, 14)), "name", "letter");
+    refused(&with("pf: { anchor: \"a/*\" }"), "firewall.pf.anchor", Some((3, 17)), "name", "letter");
+    refused(&with("pf: { log: maybe }"), "firewall.pf.log", Some((3, 14)), "maybe", "true or false");
+    refused(&with("pf: { rtable: 65536 }"), "firewall.pf.rtable", Some((3, 17)), "out of range", "65535");
+    refused(&with("pf: { dialect: netbsd }"), "firewall.pf.dialect", Some((3, 18)), "netbsd", "freebsd, openbsd");
+    refused(&with("pf: { pfctl: pfctl }"), "firewall.pf.pfctl", Some((3, 16)), "absolute", "root");
+}
+
+#[test]
+fn a_file_for_pf_can_be_read_on_linux_when_it_says_whose() {
+    let with = |data: &str| {
+        format!("{SMALL}firewall: {{ backend: pf, pf: {{ dialect: openbsd, anchor: ftp-proxy }} }}\n{data}")
+    };
+    let config = parse(&with(""));
+    assert_eq!(config.firewall.pf.dialect, Some(Dialect::OpenBsd));
+    assert_eq!((config.firewall.pf.anchor.as_str(), config.data.tracking), ("ftp-proxy", Tracking::States));
+    assert_eq!(config.warnings(), Vec::<String>::new());
+    assert_eq!(parse(&config.to_yaml()), config);
+    let conntrack = with("data: { tracking: conntrack }\n");
+    refused(&conntrack, "data.tracking", Some((3, 19)), "backend: pf", "states or off");
+    let states = format!("{SMALL}data: {{ tracking: states }}\n");
+    refused(&states, "data.tracking", Some((2, 19)), "backend: nftables", "conntrack or off");
+    let enable = parse(&with("data: { accounting: enable }\n"));
+    assert!(enable.warnings().iter().any(|warning| warning.contains("pf always counts")));
 }
 
 #[test]
@@ -336,7 +359,7 @@ fn numbers_times_and_names_are_checked() {
         "wait",
         "reset, drain, keep",
     );
-    refused(&with("data: { tracking: on }"), "data.tracking", Some((2, 19)), "\"on\"", "conntrack, off");
+    refused(&with("data: { tracking: on }"), "data.tracking", Some((2, 19)), "\"on\"", "conntrack, states, off");
     refused(&with("metrics: { listen: 9821 }"), "metrics.listen", Some((2, 20)), "not an address", "");
     refused(&with("log: { level: loud }"), "log.level", Some((2, 15)), "loud", "error, warn, info, debug, trace");
     refused(&with("log: { transfers: xferlog }"), "log.transfers", Some((2, 19)), "absolute", "null");
@@ -348,7 +371,8 @@ fn numbers_times_and_names_are_checked() {
 #[test]
 fn what_has_no_effect_or_is_unwise_is_said() {
     let warnings = parse(FULL).warnings().join("\n");
-    for part in ["firewall.pf", "passive_ports of listener dmz"] {
+    assert!(warnings.contains("firewall.pf has no effect with firewall.backend: nftables"), "{warnings}");
+    for part in ["passive_ports of listener dmz"] {
         assert!(warnings.contains(&format!("{part} has no effect in this version: ")), "{part} in {warnings}");
     }
     let text = format!(

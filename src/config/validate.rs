@@ -15,7 +15,7 @@ use super::raw::{
 };
 use super::values::{Fault, PortRange, parse_duration, parse_ports};
 use super::{
-    Accounting, Backend, Config, Control, Data, Firewall, Level, Limits, Log, LogFormat, Metrics, Nftables,
+    Accounting, Backend, Config, Control, Data, Dialect, Firewall, Level, Limits, Log, LogFormat, Metrics, Nftables,
     OnControlClose, Ownership, Pf, Policy, Timeouts, Tracking, Word, defaults,
 };
 
@@ -25,11 +25,12 @@ type Keyed<T> = Result<T, (String, Fault)>;
 /// Makes sense of a file, or says what does not.
 pub(super) fn config(raw: Raw) -> Keyed<Config> {
     let listeners = listener::all(raw.listeners.unwrap_or_default())?;
+    let firewall = firewall(raw.firewall.unwrap_or_default())?;
     let user = raw.user.unwrap_or_else(|| Some(Scalar(defaults::USER.to_owned())));
     Ok(Config {
         listeners,
-        firewall: firewall(raw.firewall.unwrap_or_default())?,
-        data: data(raw.data.unwrap_or_default())?,
+        data: data(raw.data.unwrap_or_default(), firewall.backend)?,
+        firewall,
         limits: limits(raw.limits.unwrap_or_default())?,
         timeouts: timeouts(raw.timeouts.unwrap_or_default())?,
         policy: Policy {},
@@ -156,6 +157,20 @@ fn name(key: &str, value: Option<&Scalar>, default: &str) -> Keyed<String> {
     keyed(key, fine.then(|| text.clone()).ok_or_else(fault))
 }
 
+/// The name of an anchor may also have a `-`, so that the lines for `ftp-proxy/*` in a pf.conf can stay.
+fn anchor(key: &str, value: Option<&Scalar>) -> Keyed<String> {
+    let without = value.map(|Scalar(text)| Scalar(text.replace('-', "_")));
+    name(key, without.as_ref(), defaults::PF_ANCHOR)?;
+    Ok(value.map_or(defaults::PF_ANCHOR.to_owned(), |Scalar(text)| text.clone()))
+}
+
+/// `true` or `false`, or the default.
+fn switch(key: &str, value: Option<&Scalar>, default: bool) -> Keyed<bool> {
+    let Some(Scalar(text)) = value else { return Ok(default) };
+    let fault = || Fault::new(format!("{text:?} is neither true nor false"), "write true or false");
+    keyed(key, text.parse().map_err(|_| fault()))
+}
+
 fn user_name(text: &str) -> Result<String, Fault> {
     let fine = text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-')
@@ -169,23 +184,26 @@ fn user_name(text: &str) -> Result<String, Fault> {
 }
 
 fn firewall(raw: RawFirewall) -> Keyed<Firewall> {
-    let not_yet = [
-        (
-            "pf",
-            "the pf backend",
-            "use nftables on Linux; the pf backend for FreeBSD and OpenBSD comes with a later version",
-        ),
-        (
-            "relay",
-            "the relay backend",
-            "use nftables, or dry-run to watch the control channel without opening anything; relay comes with a later version",
-        ),
-    ];
-    Ok(Firewall {
-        backend: word("firewall.backend", raw.backend.as_ref(), Backend::Nftables, &not_yet)?,
+    let not_yet = [(
+        "relay",
+        "the relay backend",
+        "use nftables, or dry-run to watch the control channel without opening anything; relay comes with a later version",
+    )];
+    let native = if Dialect::of_this_system().is_some() { Backend::Pf } else { Backend::Nftables };
+    let firewall = Firewall {
+        backend: word("firewall.backend", raw.backend.as_ref(), native, &not_yet)?,
         nftables: nftables(raw.nftables.unwrap_or_default())?,
         pf: pf(raw.pf.unwrap_or_default())?,
-    })
+    };
+    if firewall.backend == Backend::Pf && firewall.pf.dialect.is_none() {
+        let fault = Fault::new(
+            "pf is the packet filter of FreeBSD and OpenBSD, and this is neither",
+            "use nftables; or say whose pf is meant with firewall.pf.dialect: freebsd | openbsd, to check a file for that \
+             system or to print its rules here",
+        );
+        return Err(("firewall.backend".to_owned(), fault));
+    }
+    Ok(firewall)
 }
 
 fn nftables(raw: RawNftables) -> Keyed<Nftables> {
@@ -235,20 +253,53 @@ fn nftables(raw: RawNftables) -> Keyed<Nftables> {
 fn pf(raw: RawPf) -> Keyed<Pf> {
     let optional = |key: &str, value: Option<Scalar>| value.map(|value| name(key, Some(&value), "")).transpose();
     Ok(Pf {
-        anchor: name("firewall.pf.anchor", raw.anchor.as_ref(), defaults::PF_ANCHOR)?,
+        anchor: anchor("firewall.pf.anchor", raw.anchor.as_ref())?,
         tag: optional("firewall.pf.tag", raw.tag)?,
         queue: optional("firewall.pf.queue", raw.queue)?,
+        rtable: raw.rtable.map(|value| rtable(&value)).transpose()?,
+        log: switch("firewall.pf.log", raw.log.as_ref(), false)?,
+        dialect: dialect(raw.dialect.as_ref())?,
+        pfctl: raw.pfctl.map_or(Ok(defaults::PFCTL.into()), |value| absolute("firewall.pf.pfctl", &value))?,
     })
 }
 
-fn data(raw: RawData) -> Keyed<Data> {
+/// Both systems keep the number in 16 bits at most.
+fn rtable(value: &Scalar) -> Keyed<u16> {
+    number("firewall.pf.rtable", Some(value), 0, 0..=u32::from(u16::MAX)).map(|n| u16::try_from(n).unwrap_or_default())
+}
+
+fn dialect(value: Option<&Scalar>) -> Keyed<Option<Dialect>> {
+    let native = Dialect::of_this_system();
+    match value {
+        None => Ok(native),
+        // A default of its own changes nothing: the word is there.
+        Some(_) => word("firewall.pf.dialect", value, native.unwrap_or(Dialect::OpenBsd), &[]).map(Some),
+    }
+}
+
+/// Who can follow data connections follows from who opens the pinholes.
+fn tracking(value: Option<&Scalar>, backend: Backend) -> Keyed<Tracking> {
+    let key = "data.tracking";
+    let native = if backend == Backend::Pf { Tracking::States } else { Tracking::Conntrack };
+    let chosen = word(key, value, native, &[])?;
+    if chosen == Tracking::Off || chosen == native {
+        return Ok(chosen);
+    }
+    let fault = Fault::new(
+        format!("{} is not known to firewall.backend: {}", chosen.as_str(), backend.as_str()),
+        format!("write {} or off, or leave the key out", native.as_str()),
+    );
+    Err((key.to_owned(), fault))
+}
+
+fn data(raw: RawData, backend: Backend) -> Keyed<Data> {
     Ok(Data {
         ports: raw.ports.map_or(Ok(defaults::DATA_PORTS), |value| ports("data.ports", &value))?,
         pinhole_timeout: duration("data.pinhole_timeout", raw.pinhole_timeout.as_ref(), defaults::PINHOLE_TIMEOUT)?,
         idle_timeout: duration("data.idle_timeout", raw.idle_timeout.as_ref(), defaults::DATA_IDLE_TIMEOUT)?,
         on_control_close: word("data.on_control_close", raw.on_control_close.as_ref(), OnControlClose::Reset, &[])?,
         drain_timeout: duration("data.drain_timeout", raw.drain_timeout.as_ref(), defaults::DATA_DRAIN_TIMEOUT)?,
-        tracking: word("data.tracking", raw.tracking.as_ref(), Tracking::Conntrack, &[])?,
+        tracking: tracking(raw.tracking.as_ref(), backend)?,
         accounting: word("data.accounting", raw.accounting.as_ref(), Accounting::Leave, &[])?,
     })
 }

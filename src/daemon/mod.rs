@@ -77,7 +77,7 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
 pub fn check(config: &Config) -> anyhow::Result<()> {
     match config.firewall.backend {
         config::Backend::Nftables => Nftables::new(settings::nftables(config))?.rehearse()?,
-        config::Backend::DryRun => {}
+        config::Backend::DryRun | config::Backend::Pf => {}
     }
     Ok(())
 }

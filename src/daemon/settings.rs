@@ -2,12 +2,14 @@
 //!
 //! Lives here: conversions, one function a layer. Not here: defaults and checks (`config`).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
 use crate::config::{self, Config};
 use crate::firewall::conntrack::{Options, Tracker};
+use crate::firewall::tracking::Follow;
 use crate::firewall::{self, Backend, dry_run, nftables, worker};
 use crate::observe::logging::Format;
 use crate::proxy;
@@ -24,6 +26,9 @@ pub(super) fn backend(config: &Config) -> Result<Box<dyn Backend>, firewall::Err
     Ok(match config.firewall.backend {
         config::Backend::DryRun => Box::new(dry_run::DryRun::new()),
         config::Backend::Nftables => Box::new(nftables::Nftables::new(nftables(config))?),
+        config::Backend::Pf => {
+            return Err(firewall::Error::new(firewall::ErrorKind::Unsupported, "pf: not merged yet"));
+        }
     })
 }
 
@@ -45,14 +50,14 @@ pub(super) fn nftables(config: &Config) -> nftables::Settings {
 ///
 /// # Errors
 /// The kernel does not let us.
-pub(super) fn tracker(config: &Config) -> Result<Option<Tracker>, firewall::Error> {
+pub(super) fn tracker(config: &Config) -> Result<Option<Arc<dyn Follow>>, firewall::Error> {
     let nft = &config.firewall.nftables;
     match (config.firewall.backend, config.data.tracking) {
-        (config::Backend::DryRun, _) | (_, config::Tracking::Off) => Ok(None),
-        (config::Backend::Nftables, config::Tracking::Conntrack) => {
+        (config::Backend::DryRun | config::Backend::Pf, _) | (_, config::Tracking::Off) => Ok(None),
+        (config::Backend::Nftables, _) => {
             // Sessions ask when a connection begins and when it ends, and nothing between.
             let options = Options { every: false, ..Options::new(nft.mark, nft.mask) };
-            Tracker::start_with(options).map(Some)
+            Ok(Some(Arc::new(Tracker::start_with(options)?)))
         }
     }
 }

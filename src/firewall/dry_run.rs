@@ -171,6 +171,7 @@ mod tests {
     fn pinhole(port: u16) -> Pinhole {
         let server = SocketAddr::from(([203, 0, 113, 5], port));
         Pinhole {
+            session: 1,
             announcement: Announcement::Pasv,
             initiator: [192, 0, 2, 1].into(),
             entrance: server,

@@ -1,22 +1,25 @@
 //! Firewall: the packet filter, as the rest of the program sees it.
 //!
 //! Lives here: the [`Backend`] trait that each packet filter implements, its error, and what the caller can do about it. Below it: `worker`
-//! (the one thread that owns a backend), `ports` (which port an entrance gets), `nftables`, `dry_run`; `conntrack` (what
-//! becomes of data connections), `netlink` (what that and `nftables` share). Not here: FTP, and
+//! (the one thread that owns a backend), `ports` (which port an entrance gets), `nftables`, `dry_run`; `tracking` (what
+//! becomes of data connections) and `conntrack` (where Linux tells), `netlink` (what that and `nftables` share). Not here: FTP, and
 //! any decision whether a pinhole should be opened.
 
 pub mod conntrack;
 pub mod dry_run;
 mod netlink;
 pub mod nftables;
+pub mod pf;
 pub mod ports;
+pub mod tracking;
 pub mod worker;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::pinhole::Pinhole;
+use self::tracking::{End, Flow};
+use crate::pinhole::{Pinhole, SessionId};
 
 /// One step of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,23 +37,36 @@ pub enum Change {
 /// While data flows, both ends see `ECONNRESET` within a few hundred milliseconds: the receiver at its next acknowledgement,
 /// the sender at its next packet, at the latest when it repeats one that was not acknowledged. When nothing flows, the next
 /// data does it. Connection tracking must keep the connection until then.
-///
-/// The addresses are those of packets as they are forwarded: the initiator's untranslated, and the target's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reset {
-    /// The end that receives the file.
-    pub receiver: SocketAddr,
-    /// The end that sends it. If nobody knows which is which, ask for both ways round: then the sender is reset at once, and
-    /// the receiver only if an acknowledgement of it is still under way.
-    pub sender: SocketAddr,
+    /// The session that it belongs to.
+    pub session: SessionId,
+    /// The connection.
+    pub flow: Flow,
+    /// The end that receives the file. If nobody knows which does, ask for both: then the sender is reset at once, and the
+    /// receiver only if an acknowledgement of it is still under way.
+    pub receiver: End,
     /// How long to wait for the packets of an idle connection.
     pub lifetime: Duration,
+}
+
+impl Reset {
+    /// The address of the receiver and that of the sender, as packets that are forwarded carry them: the initiator's
+    /// untranslated, and the target's.
+    pub fn ends(&self) -> (SocketAddr, SocketAddr) {
+        let (initiator, target) = self.flow.ends();
+        match self.receiver {
+            End::Initiator => (initiator, target),
+            End::Target => (target, initiator),
+        }
+    }
 }
 
 impl fmt::Display for Reset {
     /// One sentence for the log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the connection that carries data from {} to {}", self.sender, self.receiver)
+        let (receiver, sender) = self.ends();
+        write!(f, "the connection that carries data from {sender} to {receiver}")
     }
 }
 

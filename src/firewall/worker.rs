@@ -28,7 +28,7 @@ use tokio::sync::oneshot;
 
 use super::ports::Ports;
 use super::{Backend, Change, Error, ErrorKind, Reset};
-use crate::pinhole::{EntrancePort, Key, Pinhole, Request};
+use crate::pinhole::{EntrancePort, Key, Pinhole, Request, SessionId};
 
 /// Operations in one transaction, at most: what comes later must not wait for long.
 const BATCH: usize = 100;
@@ -79,6 +79,7 @@ enum Message {
 /// A pinhole asked for.
 #[derive(Debug)]
 struct Order {
+    session: SessionId,
     request: Request,
     asked: Instant,
     /// For the lease. The thread has no sender of its own: with one it would wait for ever.
@@ -112,10 +113,10 @@ impl Firewall {
         Ok(Self { inbox, state, backend_name })
     }
 
-    /// Asks for a pinhole. Never blocks.
-    pub fn open(&self, request: Request) -> Opening {
+    /// Asks for a pinhole for a session. Never blocks.
+    pub fn open(&self, session: SessionId, request: Request) -> Opening {
         let (sender, answer) = oneshot::channel();
-        let order = Order { request, asked: Instant::now(), inbox: self.inbox.clone(), answer: sender };
+        let order = Order { session, request, asked: Instant::now(), inbox: self.inbox.clone(), answer: sender };
         // If the thread is gone, the other end of `answer` is dropped here, and that is the answer.
         let _ = self.inbox.send(Message::Open(order));
         Opening { answer }
@@ -290,7 +291,7 @@ impl Worker {
             let _ = order.answer.send(Err(Error::new(ErrorKind::Full, text)));
             return;
         };
-        let pinhole = order.request.at_port(port);
+        let pinhole = order.request.at_port(order.session, port);
         self.make_room(pinhole.key(), batch);
         self.ports.claim(pinhole.key());
         batch.push(Step::Open(pinhole, order));

@@ -10,10 +10,18 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Shared;
 use super::driver::Watched;
-use crate::firewall::conntrack::{End, Flow, FlowEvent};
+use crate::firewall::Reset;
+use crate::firewall::tracking::{End, Flow, FlowEvent};
+use crate::pinhole::SessionId;
 
 /// Looks after what is left of a session, for so long. `receivers`: the ends that files go to, as far as that is known.
-pub(super) fn after(shared: Arc<Shared>, watches: Vec<Watched>, receivers: Vec<(Flow, End)>, limit: Duration) {
+pub(super) fn after(
+    shared: Arc<Shared>,
+    session: SessionId,
+    watches: Vec<Watched>,
+    receivers: Vec<(Flow, End)>,
+    limit: Duration,
+) {
     let live: Vec<_> = watches.into_iter().filter_map(|(_, watch, flow)| flow.map(|flow| (watch, flow))).collect();
     if live.is_empty() {
         return;
@@ -32,7 +40,7 @@ pub(super) fn after(shared: Arc<Shared>, watches: Vec<Watched>, receivers: Vec<(
                 tracing::info!(dialler = %flow.original.source, "data connection reset: data.drain_timeout is over");
                 shared.metrics.reset();
                 let receiver = receivers.iter().find(|(known, _)| *known == flow).map(|(_, end)| *end);
-                end(&shared, &flow, receiver);
+                end(&shared, session, &flow, receiver);
             }
         }
     });
@@ -44,15 +52,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Ends a live data connection so that both its ends notice. `receiver`: the end that the file goes to; if nobody knows, the
 /// one that has been sent more; and if that is not known either, both ways are tried.
-pub(super) fn end(shared: &Shared, flow: &Flow, receiver: Option<End>) {
+pub(super) fn end(shared: &Shared, session: SessionId, flow: &Flow, receiver: Option<End>) {
     let counted = || shared.tracker.as_ref()?.query(flow).ok()??.counters?.receiver();
+    let reset = |receiver| shared.firewall.reset(Reset { session, flow: *flow, receiver, lifetime: PATIENCE });
     match receiver.or_else(counted) {
-        Some(receiver) => shared.firewall.reset(flow.reset(receiver, PATIENCE)),
-        None => {
-            for end in [End::Initiator, End::Target] {
-                shared.firewall.reset(flow.reset(end, PATIENCE));
-            }
-        }
+        Some(receiver) => reset(receiver),
+        None => [End::Initiator, End::Target].into_iter().for_each(reset),
     }
     let (tracker, flow) = (shared.tracker.clone(), *flow);
     tokio::spawn(async move {

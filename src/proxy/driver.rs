@@ -24,7 +24,7 @@ use super::pipe::Pipe;
 use super::record::Record;
 use super::{GoingDown, ListenerSettings, Live, Shared, drain, upstream};
 use crate::firewall;
-use crate::firewall::conntrack::{End, Flow, FlowEvent, Watch};
+use crate::firewall::tracking::{End, Flow, FlowEvent, Watch};
 use crate::firewall::worker::{Lease, Opening};
 use crate::observe::metrics::Rejection;
 use crate::pinhole::{Announcement, DataEvent};
@@ -189,7 +189,8 @@ impl Driver<'_> {
         }
         if let Some(limit) = self.drain {
             let receivers = std::mem::take(&mut self.receivers);
-            drain::after(self.shared.clone(), std::mem::take(&mut self.watches), receivers, limit);
+            let watches = std::mem::take(&mut self.watches);
+            drain::after(self.shared.clone(), self.record.session(), watches, receivers, limit);
         }
         if let Some(tracker) = &self.shared.tracker {
             self.shared.metrics.overruns(tracker.lost());
@@ -272,7 +273,7 @@ impl Driver<'_> {
                 Effect::Send { side, bytes, urgent: true } => self.pipe(side).send_urgent(bytes),
                 Effect::Shutdown(side) => self.pipe(side).shutdown(),
                 Effect::Open(id, request) => {
-                    let opening = self.shared.firewall.open(request);
+                    let opening = self.shared.firewall.open(self.record.session(), request);
                     self.openings.push((id, request.announcement, opening));
                 }
                 Effect::Close(id) => self.close_pinhole(id),
@@ -372,7 +373,7 @@ impl Driver<'_> {
         self.close_pinhole(id);
         self.record.reset(&flow);
         let receiver = receiver.map(|side| self.end_of(&flow, side));
-        drain::end(self.shared, &flow, receiver);
+        drain::end(self.shared, self.record.session(), &flow, receiver);
     }
 
     /// A transfer is recorded while its data connection lives on: `drain` will want to know which end to reset first.

@@ -26,10 +26,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::firewall::conntrack::Tracker;
+use crate::firewall::tracking::Follow;
 use crate::firewall::worker::Firewall;
 use crate::observe::metrics::Metrics;
 use crate::observe::xferlog::Xferlog;
+use crate::pinhole::SessionId;
 use crate::session;
 use crate::session::effect::Millis;
 
@@ -99,7 +100,7 @@ pub struct Shared {
     /// Opens pinholes.
     pub firewall: Firewall,
     /// Follows data connections, where that can be done.
-    pub tracker: Option<Tracker>,
+    pub tracker: Option<Arc<dyn Follow>>,
     /// Counts.
     pub metrics: Metrics,
     /// The transfer log, if there is to be one.
@@ -122,7 +123,7 @@ pub struct Parts {
     /// Opens pinholes.
     pub firewall: Firewall,
     /// Follows data connections, where that can be done.
-    pub tracker: Option<Tracker>,
+    pub tracker: Option<Arc<dyn Follow>>,
     /// Counts.
     pub metrics: Metrics,
     /// The transfer log, if there is to be one.
@@ -194,7 +195,7 @@ impl Shared {
         tokio::time::Instant::from_std(self.started + Duration::from_millis(at.0))
     }
 
-    fn session_id(&self) -> u64 {
+    fn session_id(&self) -> SessionId {
         self.next_session.fetch_add(1, Ordering::Relaxed)
     }
 }

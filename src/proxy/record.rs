@@ -9,12 +9,12 @@ use std::time::{Duration, Instant, SystemTime};
 use super::Shared;
 use super::origin::Way;
 use crate::firewall;
-use crate::firewall::conntrack::Flow;
+use crate::firewall::tracking::Flow;
 use crate::observe::limiter::Limiter;
 use crate::observe::metrics::{Metrics, Rejection};
 use crate::observe::printable::printable;
 use crate::observe::xferlog::{Entry, Xferlog};
-use crate::pinhole::{Announcement, Pinhole};
+use crate::pinhole::{Announcement, Pinhole, SessionId};
 use crate::session::Ends;
 use crate::session::data::{Direction, Outcome, Transfer};
 use crate::session::effect::{EndReason, Note, Refusal};
@@ -25,7 +25,7 @@ static REFUSALS: Limiter = Limiter::per_second(10);
 
 /// The record of one session.
 pub struct Record<'a> {
-    id: u64,
+    id: SessionId,
     client: SocketAddr,
     listener: &'a str,
     metrics: &'a Metrics,
@@ -35,9 +35,14 @@ pub struct Record<'a> {
 
 impl<'a> Record<'a> {
     /// A client was admitted; it counts as a session once its server is connected.
-    pub fn start(id: u64, client: SocketAddr, listener: &'a str, shared: &'a Shared) -> Self {
+    pub fn start(id: SessionId, client: SocketAddr, listener: &'a str, shared: &'a Shared) -> Self {
         let (metrics, transfers) = (&shared.metrics, shared.transfers.as_ref());
         Self { id, client, listener, metrics, transfers, started: Instant::now() }
+    }
+
+    /// Whose record it is.
+    pub fn session(&self) -> SessionId {
+        self.id
     }
 
     /// Both control connections are there.

@@ -3,7 +3,8 @@
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
-use ftpgate::firewall::conntrack::{FlowEvent, Options, Tracker};
+use ftpgate::firewall::conntrack::{Options, Tracker};
+use ftpgate::firewall::tracking::{FlowEvent, Follow};
 use ftpgate::pinhole::Key;
 use socket2::{Domain, Socket, Type};
 

@@ -9,8 +9,9 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use ftpgate::firewall::conntrack::{Flow, FlowEvent, Options, Tracker, Watch};
+use ftpgate::firewall::conntrack::{Options, Tracker};
 use ftpgate::firewall::nftables::{Nftables, Settings};
+use ftpgate::firewall::tracking::{Flow, FlowEvent, Follow, Watch};
 use ftpgate::firewall::{Backend as _, Change};
 use ftpgate::pinhole::{Announcement, Key, Pinhole};
 use nix::sched::{CloneFlags, setns};
@@ -221,6 +222,7 @@ impl Lab {
         let listener = self.server.run(|| TcpListener::bind(target).unwrap());
         let entrance = if nat { SocketAddr::new(plan.near, 61000) } else { target };
         let pinhole = Pinhole {
+            session: 1,
             announcement: Announcement::Pasv,
             initiator: plan.client,
             entrance,

@@ -6,8 +6,8 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ftpgate::firewall::conntrack::{End, FlowEvent, TcpState};
-use ftpgate::firewall::{Backend as _, Change};
+use ftpgate::firewall::tracking::{End, Flow, FlowEvent, Follow, TcpState};
+use ftpgate::firewall::{Backend as _, Change, Reset};
 
 use crate::lab::{Dialled, Lab, eventually, families, next};
 
@@ -152,7 +152,7 @@ fn both_ends_see_it(traffic: Traffic) {
             let took = reset(&dialled, download, traffic, |end| {
                 let counters = tracker.query(&flow).unwrap().unwrap().counters.unwrap();
                 assert_eq!(counters.receiver(), Some(end), "{counters:?}");
-                let reset = flow.reset(end, Duration::from_secs(30));
+                let reset = reset_of(flow, end);
                 backend.apply(&[Change::Reset(reset)]).unwrap();
             });
             for (slowest, took) in slowest.iter_mut().zip(took) {
@@ -183,13 +183,17 @@ fn other_connections_live_on() {
         let mut other = lab.dial(&mut backend, &tracker, plan, true);
         let flow = one.flow;
         reset(&one, true, Traffic::Fast, |end| {
-            backend.apply(&[Change::Reset(flow.reset(end, Duration::from_secs(30)))]).unwrap();
+            backend.apply(&[Change::Reset(reset_of(flow, end))]).unwrap();
         });
         other.server.write_all(b"bytes").unwrap();
         other.client.read_exact(&mut [0; 5]).unwrap();
         other.client.write_all(b"bytes").unwrap();
         other.server.read_exact(&mut [0; 5]).unwrap();
     }
+}
+
+fn reset_of(flow: Flow, receiver: End) -> Reset {
+    Reset { session: 1, flow, receiver, lifetime: Duration::from_secs(30) }
 }
 
 /// What the worker makes of it: the lease is gone before the connection is reset.
@@ -215,7 +219,7 @@ fn the_firewall_thread_does_it_after_closing_the_pinhole() {
         lifetime: Duration::from_secs(60),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let lease = runtime.block_on(firewall.open(request)).unwrap();
+    let lease = runtime.block_on(firewall.open(1, request)).unwrap();
     let mut watch = tracker.watch(lease.pinhole().key());
     let client = lab.client.connect(plan.client, lease.pinhole().entrance).unwrap();
     let (server, _) = listener.accept().unwrap();
@@ -223,7 +227,7 @@ fn the_firewall_thread_does_it_after_closing_the_pinhole() {
     let dialled = Dialled { client, server, watch, flow, pinhole: *lease.pinhole() };
     let took = reset(&dialled, true, Traffic::Fast, |end| {
         drop(lease);
-        firewall.reset(flow.reset(end, Duration::from_secs(30)));
+        firewall.reset(reset_of(flow, end));
     });
     assert!(took.iter().all(|took| *took < Duration::from_secs(1)), "{took:?}");
     assert_eq!(firewall.reset_failures(), 0);

@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use ftpgate::firewall::ErrorKind;
-use ftpgate::firewall::conntrack::{Counters, FlowEvent, Options, TcpState, Tracker};
+use ftpgate::firewall::conntrack::{Options, Tracker};
+use ftpgate::firewall::tracking::{Counters, FlowEvent, Follow, TcpState};
 use ftpgate::pinhole::Key;
 
 use crate::lab::{Dialled, Lab, MARK, Namespace, eventually, families, next};
@@ -156,7 +157,7 @@ fn to_forget_is_about_one_connection() {
         let before: u32 = count().trim().parse().unwrap();
 
         // A connection of the same addresses with another id is another one.
-        let later = ftpgate::firewall::conntrack::Flow { id: one.flow.id ^ 1, ..one.flow };
+        let later = ftpgate::firewall::tracking::Flow { id: one.flow.id ^ 1, ..one.flow };
         assert_eq!(tracker.query(&later).unwrap(), None);
         tracker.forget(&later).unwrap();
         assert!(tracker.query(&one.flow).unwrap().is_some());

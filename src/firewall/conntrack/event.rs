@@ -1,39 +1,21 @@
 //! Event: what ctnetlink says of a connection, coming in.
 //!
-//! Lives here: [`Event`] and decoding it and the answers to questions; pure. Not here: telling messages apart in a datagram
-//! (`netlink::answer`), asking (`message`), what an event means to whom (`registry`).
+//! Lives here: decoding events and the answers to questions; pure. Not here: telling messages apart in a datagram
+//! (`netlink::answer`), asking (`message`), what an event means to whom (`tracking`).
 //!
 //! A message is `nlmsghdr`, `nfgenmsg` and `enum ctattr_type`, everything behind the headers in network order. Source of the
 //! numbers: `include/uapi/linux/netfilter/nfnetlink_conntrack.h`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{Counters, Flow, Snapshot, Tally, TcpState, Tuple};
 use crate::firewall::netlink::answer::{Answer, find, number};
 use crate::firewall::netlink::encode::flag;
+use crate::firewall::tracking::{Counters, Event, Flow, Kind, Snapshot, Tally, TcpState, Tuple};
 
 /// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW`: what begins, changes, and the answer to a question.
 const NEW: u16 = 0x0100;
 /// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE`: what has ended.
 const DELETE: u16 = 0x0102;
-
-/// What happened to a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Its first packet has passed.
-    New,
-    /// Something about it has changed; or it is the answer to a question.
-    Update,
-    /// It is gone from the table.
-    Destroy,
-}
-
-/// A multicast message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Event {
-    pub(super) kind: Kind,
-    pub(super) snapshot: Snapshot,
-}
 
 /// Reads a message about a TCP connection; `None` for any other.
 pub(super) fn decode(message: &Answer<'_>) -> Option<Event> {
@@ -46,22 +28,20 @@ pub(super) fn decode(message: &Answer<'_>) -> Option<Event> {
     Some(Event { kind, snapshot: snapshot(message)? })
 }
 
-/// The attributes: `CTA_TUPLE_ORIG` (1), `CTA_TUPLE_REPLY` (2), `CTA_STATUS` (3), `CTA_PROTOINFO` (4), `CTA_MARK` (8),
-/// `CTA_COUNTERS_ORIG` (9), `CTA_COUNTERS_REPLY` (10), `CTA_ID` (12), `CTA_ZONE` (18). A mark of 0 is left out by the kernel.
+/// The attributes: `CTA_TUPLE_ORIG` (1), `CTA_TUPLE_REPLY` (2), `CTA_PROTOINFO` (4),
+/// `CTA_COUNTERS_ORIG` (9), `CTA_COUNTERS_REPLY` (10), `CTA_ID` (12), `CTA_ZONE` (18).
 fn snapshot(message: &Answer<'_>) -> Option<Snapshot> {
     let (mut original, mut reply, mut id) = (None, None, None);
-    let (mut zone, mut mark, mut status, mut state) = (0, 0, 0, None);
+    let (mut zone, mut state) = (0, None);
     let (mut from_initiator, mut to_initiator) = (None, None);
     for (kind, payload) in message.attributes() {
         match kind {
             1 => original = tuple(payload),
             2 => reply = tuple(payload),
-            3 => status = number(payload)?,
             4 => state = tcp_state(payload),
-            8 => mark = number(payload)?,
             9 => from_initiator = tally(payload),
             10 => to_initiator = tally(payload),
-            12 => id = number(payload),
+            12 => id = number(payload).map(u64::from),
             18 => zone = payload.first_chunk().map(|bytes| u16::from_be_bytes(*bytes))?,
             _ => {}
         }
@@ -71,7 +51,7 @@ fn snapshot(message: &Answer<'_>) -> Option<Snapshot> {
         (Some(from_initiator), Some(to_initiator)) => Some(Counters { from_initiator, to_initiator }),
         _ => None,
     };
-    Some(Snapshot { flow, mark, status, state, counters })
+    Some(Snapshot { flow, state, counters })
 }
 
 /// `CTA_TUPLE_IP` (1) { `CTA_IP_V4_SRC` (1), `_V4_DST` (2) or `CTA_IP_V6_SRC` (3), `_V6_DST` (4) },

@@ -11,8 +11,8 @@
 
 use std::net::IpAddr;
 
-use super::{Flow, Tuple};
 use crate::firewall::netlink::encode::{Attributes, flag, request};
+use crate::firewall::tracking::{Flow, Tuple};
 
 /// `IPPROTO_TCP`.
 pub(super) const TCP: u8 = 6;
@@ -32,7 +32,8 @@ pub(super) fn get(flow: &Flow, sequence: u32) -> Vec<u8> {
 
 /// Deletes a connection by its original tuple, unless another one has taken its place: `CTA_ID` (12).
 pub(super) fn delete(flow: &Flow, sequence: u32) -> Vec<u8> {
-    let attributes = named(flow).number(12, flow.id);
+    // It came from the kernel as 32 bits.
+    let attributes = named(flow).number(12, u32::try_from(flow.id).unwrap_or_default());
     request(DELETE, flag::REQUEST | flag::ACK, sequence, family(flow), &attributes)
 }
 

@@ -11,9 +11,10 @@ use std::ops::ControlFlow;
 use nix::errno::Errno;
 
 use super::event::decode;
-use super::{Flow, Snapshot, message};
+use super::message;
 use crate::firewall::netlink::answer::Answer;
 use crate::firewall::netlink::socket::{Failed, Socket};
+use crate::firewall::tracking::{Flow, Snapshot};
 use crate::firewall::{Error, ErrorKind};
 
 /// The kernel puts as much of a dump into a datagram as fits into the buffer that it was last offered, up to this much.
@@ -66,9 +67,8 @@ impl Requests {
         let mut all = Vec::new();
         self.ask(
             |sequence| message::dump(mark, mask, sequence),
-            // Kernels before Linux 2.6.38 do not filter.
             |answer| {
-                all.extend(decode(&answer).map(|event| event.snapshot).filter(|one| one.mark & mask == mark));
+                all.extend(decode(&answer).map(|event| event.snapshot));
                 End::Follows
             },
         )?;

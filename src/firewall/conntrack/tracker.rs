@@ -1,7 +1,7 @@
 //! Tracker: the one thread that hears what becomes of data connections.
 //!
-//! Lives here: [`Tracker`], the handle; [`Watch`], which hears of one connection; the thread and its socket. Not here: what an
-//! event means to whom (`registry`), which messages may wake the thread (`filter`), questions (`requests`).
+//! Lives here: [`Tracker`], the handle; the thread and its socket. Not here: what an event means to whom (`tracking`), which
+//! messages may wake the thread (`filter`), questions (`requests`).
 //!
 //! The thread sleeps until a message comes about a connection with our mark, and takes in all that are queued. When more came
 //! than the socket could hold (`ENOBUFS`) nobody knows what was lost: it then asks for all connections with our mark and
@@ -16,14 +16,13 @@ use std::thread::{self, JoinHandle};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::event::{Kind, decode};
-use super::registry::{Registry, WatchId};
+use super::event::decode;
+use super::filter;
 use super::requests::{Requests, explain};
-use super::{Counters, Flow, FlowEvent, Snapshot, filter};
 use crate::firewall::netlink::answer::answers;
 use crate::firewall::netlink::socket::Socket;
+use crate::firewall::tracking::{Counters, Flow, Follow, Kind, Snapshot, Watch, Watches};
 use crate::firewall::{Error, ErrorKind};
 use crate::pinhole::Key;
 
@@ -46,10 +45,10 @@ pub struct Options {
     pub mark: u32,
     /// The bits of the connection mark that are ours.
     pub mask: u32,
-    /// Whether to hear of states: [`FlowEvent::Established`] and [`FlowEvent::Closing`]. Without, a connection's end is heard
-    /// of when the kernel forgets it, by default two minutes later; [`Tracker::query`] tells at any time.
+    /// Whether to hear of states: `Established` and `Closing`. Without, a connection's end is heard
+    /// of when the kernel forgets it, by default two minutes later; [`Follow::query`] tells at any time.
     pub states: bool,
-    /// Whether to hear also what follows from something else: [`FlowEvent::Established`], and [`FlowEvent::Gone`] of what has
+    /// Whether to hear also what follows from something else: `Established`, and `Gone` of what has
     /// closed. Two messages more for each connection. Without `states` it makes no difference.
     pub every: bool,
     /// Bytes of messages that may wait for the thread; the kernel doubles it and counts about 1 KiB for each.
@@ -83,17 +82,13 @@ struct Running {
 /// What the thread, the handles and the watches share.
 #[derive(Debug, Default)]
 struct Shared {
-    registry: Mutex<Registry>,
+    watches: Watches,
     lost: AtomicU64,
     wakes: AtomicU64,
     accounting: AtomicBool,
 }
 
 impl Shared {
-    fn registry(&self) -> MutexGuard<'_, Registry> {
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Learns from what the kernel says whether it counts.
     fn learn(&self, counters: Option<Counters>) {
         self.accounting.store(counters.is_some(), Ordering::Relaxed);
@@ -130,7 +125,7 @@ impl Tracker {
         let shared = Arc::new(Shared::default());
         let counts = setting("nf_conntrack_acct").is_some_and(|value| value != "0");
         shared.accounting.store(counts, Ordering::Relaxed);
-        shared.registry().reconcile(&there, |_| true);
+        shared.watches.lock().reconcile(&there, |_| true);
         let events = subscribe(options)?;
         let (stopped, pipe) = pipe().map_err(|error| cannot_start(&error))?;
         let thread = Thread { events, stopped, requests: Requests::open()?, options, shared: Arc::clone(&shared) };
@@ -140,36 +135,6 @@ impl Tracker {
             .map_err(|error| cannot_start(&error))?;
         let running = Arc::new(Mutex::new(Some(Running { pipe, thread })));
         Ok(Self { options, shared, requests: Arc::new(Mutex::new(requests)), running })
-    }
-
-    /// From now on tells what becomes of the data connection that comes through the pinhole with this key: the first one
-    /// from now on. Call it before the pinhole opens. A watch that still waits under the same key hears of nothing more.
-    pub fn watch(&self, key: Key) -> Watch {
-        let (sender, events) = unbounded_channel();
-        let id = self.shared.registry().watch(key, sender);
-        Watch { key, id, events, shared: Arc::clone(&self.shared) }
-    }
-
-    /// What the kernel knows of a connection now; `None` if it is gone. Two system calls of 3 to 14 µs in all, on any thread that has
-    /// CAP_NET_ADMIN: the kernel looks at who asks, not only at who opened the socket.
-    ///
-    /// # Errors
-    /// The kernel refused the question.
-    pub fn query(&self, flow: &Flow) -> Result<Option<Snapshot>, Error> {
-        let snapshot = self.requests().get(flow)?;
-        if let Some(snapshot) = &snapshot {
-            self.shared.learn(snapshot.counters);
-        }
-        Ok(snapshot)
-    }
-
-    /// Makes the kernel forget a connection, and no other, also not a later one of the same addresses. That it has done so
-    /// already is fine. Its packets are then new to the packet filter, and pass or not as the administrator's rules say.
-    ///
-    /// # Errors
-    /// The kernel refused.
-    pub fn forget(&self, flow: &Flow) -> Result<(), Error> {
-        self.requests().delete(flow)
     }
 
     /// All connections with our mark. Walks the kernel's whole table: 22 ms where it has 100,000 entries.
@@ -186,11 +151,6 @@ impl Tracker {
         self.shared.accounting.load(Ordering::Relaxed)
     }
 
-    /// How often messages were lost because more came than could wait.
-    pub fn lost(&self) -> u64 {
-        self.shared.lost.load(Ordering::Relaxed)
-    }
-
     /// How often the thread was woken.
     pub fn wakes(&self) -> u64 {
         self.shared.wakes.load(Ordering::Relaxed)
@@ -198,16 +158,7 @@ impl Tracker {
 
     /// Data connections that live now, watched or not.
     pub fn live(&self) -> usize {
-        self.shared.registry().live()
-    }
-
-    /// Ends the thread and waits for its end. Watches then end too. Doing so twice is fine.
-    pub fn stop(&self) {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Running { pipe, thread }) = running {
-            drop(pipe);
-            let _ = thread.join();
-        }
+        self.shared.watches.lock().live()
     }
 
     fn requests(&self) -> MutexGuard<'_, Requests> {
@@ -215,41 +166,38 @@ impl Tracker {
     }
 }
 
-/// Hears of one data connection. Dropping it ends that.
-#[derive(Debug)]
-pub struct Watch {
-    key: Key,
-    id: WatchId,
-    events: UnboundedReceiver<FlowEvent>,
-    shared: Arc<Shared>,
-}
-
-impl Watch {
-    /// What happens next; `None` when nothing more will: the connection is gone, another watch has taken the key before
-    /// there was a connection, or the tracker has stopped. Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Option<FlowEvent> {
-        self.events.recv().await
+impl Follow for Tracker {
+    fn watch(&self, key: Key) -> Watch {
+        self.shared.watches.watch(key)
     }
 
-    /// The same for those who poll.
-    pub fn poll_next(&mut self, context: &mut std::task::Context<'_>) -> std::task::Poll<Option<FlowEvent>> {
-        self.events.poll_recv(context)
+    /// Two system calls of 3 to 14 µs in all, on any thread that has CAP_NET_ADMIN: the kernel looks at who asks, not only at
+    /// who opened the socket.
+    fn query(&self, flow: &Flow) -> Result<Option<Snapshot>, Error> {
+        let snapshot = self.requests().get(flow)?;
+        if let Some(snapshot) = &snapshot {
+            self.shared.learn(snapshot.counters);
+        }
+        Ok(snapshot)
     }
 
-    /// What has happened already; `None` if nothing.
-    pub fn try_next(&mut self) -> Option<FlowEvent> {
-        self.events.try_recv().ok()
+    /// Not a later connection of the same addresses. Its packets are then new to the packet filter, and pass or not as the
+    /// administrator's rules say.
+    fn forget(&self, flow: &Flow) -> Result<(), Error> {
+        self.requests().delete(flow)
     }
 
-    /// The key that it was registered with.
-    pub fn key(&self) -> Key {
-        self.key
+    fn lost(&self) -> u64 {
+        self.shared.lost.load(Ordering::Relaxed)
     }
-}
 
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.shared.registry().unwatch(self.key, self.id);
+    /// Waits for the end of the thread.
+    fn stop(&self) {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Running { pipe, thread }) = running {
+            drop(pipe);
+            let _ = thread.join();
+        }
     }
 }
 
@@ -313,7 +261,7 @@ impl Thread {
                 break;
             }
         }
-        self.shared.registry().close();
+        self.shared.watches.lock().close();
     }
 
     /// Takes in what there is, now and then, until there is nothing; then it is time to sleep.
@@ -350,7 +298,7 @@ impl Thread {
                             self.shared.learn(event.snapshot.counters);
                         }
                         let (requests, counts) = (&mut self.requests, &self.shared.accounting);
-                        self.shared.registry().apply(&event, |flow| {
+                        self.shared.watches.lock().apply(&event, |flow| {
                             // The question is a third of what following a transfer costs.
                             if !counts.load(Ordering::Relaxed) {
                                 return None;
@@ -369,14 +317,8 @@ impl Thread {
                 Err(errno) => return Err(errno),
             }
         }
-        self.tell();
+        self.shared.watches.tell();
         Ok((any, lost))
-    }
-
-    /// Passes on what was learnt.
-    fn tell(&self) {
-        let news = self.shared.registry().news();
-        news.tell();
     }
 
     /// Finds out what was lost.
@@ -393,8 +335,8 @@ impl Thread {
             Ok(all) => {
                 let requests = &mut self.requests;
                 let is_there = |flow: &Flow| requests.get(flow).map_or(true, |snapshot| snapshot.is_some());
-                self.shared.registry().reconcile(&all, is_there);
-                self.tell();
+                self.shared.watches.lock().reconcile(&all, is_there);
+                self.shared.watches.tell();
             }
             Err(error) => tracing::warn!(%error, "cannot find out which data connections have ended"),
         }

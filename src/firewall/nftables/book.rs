@@ -122,8 +122,9 @@ impl Book {
                     }
                 }
                 Change::Reset(reset) => {
-                    if reset.receiver.is_ipv6() != reset.sender.is_ipv6() {
-                        let text = format!("a connection from {} to {} cannot be", reset.sender, reset.receiver);
+                    let (receiver, sender) = reset.ends();
+                    if receiver.is_ipv6() != sender.is_ipv6() {
+                        let text = format!("a connection from {sender} to {receiver} cannot be");
                         return Err(Error::new(ErrorKind::Other, text));
                     }
                 }

@@ -10,6 +10,7 @@ use crate::pinhole::Announcement;
 
 fn pinhole(entrance: &str, target: &str, source: &str) -> Pinhole {
     Pinhole {
+        session: 1,
         announcement: Announcement::Pasv,
         initiator: "192.0.2.10".parse().unwrap(),
         entrance: entrance.parse().unwrap(),

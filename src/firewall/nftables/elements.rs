@@ -56,9 +56,10 @@ impl Element {
 
     /// `add element inet ftpgate reset4 { 192.0.2.10 . 40000 . 10.0.0.5 . 50000 timeout 30s }`
     pub(super) fn reset(reset: &Reset) -> Self {
-        let set = if reset.receiver.is_ipv6() { &RESET6 } else { &RESET4 };
+        let (receiver, sender) = reset.ends();
+        let set = if receiver.is_ipv6() { &RESET6 } else { &RESET4 };
         let end = |end: SocketAddr| [address(end.ip()), port(end.port())].concat();
-        Self::new(set, [end(reset.receiver), end(reset.sender)].concat(), Vec::new(), reset.lifetime)
+        Self::new(set, [end(receiver), end(sender)].concat(), Vec::new(), reset.lifetime)
     }
 
     fn new(set: &'static Set, key: Vec<u8>, data: Vec<u8>, timeout: Duration) -> Self {

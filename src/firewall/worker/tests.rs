@@ -39,7 +39,7 @@ fn fixed_to(port: u16, target: u16) -> Request {
 
 fn pinhole(request: Request) -> Pinhole {
     let EntrancePort::Fixed(port) = request.entrance_port else { panic!("no port yet") };
-    request.at_port(port)
+    request.at_port(1, port)
 }
 
 fn settings(ports: RangeInclusive<u16>) -> Settings {
@@ -72,7 +72,7 @@ fn bystander() -> Request {
 /// queues up behind.
 fn settle(firewall: &Firewall) {
     for _ in 0..2 {
-        wait(firewall.open(bystander())).unwrap();
+        wait(firewall.open(1, bystander())).unwrap();
     }
 }
 
@@ -112,7 +112,7 @@ fn sizes(record: &Record) -> Vec<usize> {
 #[test]
 fn a_pinhole_is_in_force_when_its_lease_is_there_and_closed_when_it_is_dropped() {
     let (firewall, record) = start();
-    let lease = wait(firewall.open(fixed(40000))).unwrap();
+    let lease = wait(firewall.open(1, fixed(40000))).unwrap();
     assert_eq!(*lease.pinhole(), pinhole(fixed(40000)));
     assert_eq!(record.in_force(), [pinhole(fixed(40000))]);
     assert_eq!(firewall.live(), 1);
@@ -154,9 +154,9 @@ fn a_backend_that_cannot_be_verified_is_not_started() {
 #[test]
 fn what_queues_up_goes_into_one_transaction_of_at_most_a_hundred() {
     let (firewall, record, gate) = start_gated(50000..=50999);
-    let first = firewall.open(ours(1));
+    let first = firewall.open(1, ours(1));
     gate.wait();
-    let others: Vec<Opening> = (0..150).map(|target| firewall.open(ours(target))).collect();
+    let others: Vec<Opening> = (0..150).map(|target| firewall.open(1, ours(target))).collect();
     gate.open();
     let leases: Vec<Lease> = iter::once(first).chain(others).map(|opening| wait(opening).unwrap()).collect();
     assert_eq!(sizes(&record), [1, 100, 50]);
@@ -168,14 +168,14 @@ fn what_queues_up_goes_into_one_transaction_of_at_most_a_hundred() {
 #[test]
 fn changes_are_carried_out_in_the_order_in_which_they_were_asked_for() {
     let (firewall, record, gate) = start_gated(50000..=50999);
-    let blocked = firewall.open(fixed(1));
+    let blocked = firewall.open(1, fixed(1));
     gate.wait();
-    let (a, b) = (firewall.open(fixed(2)), firewall.open(fixed(3)));
+    let (a, b) = (firewall.open(1, fixed(2)), firewall.open(1, fixed(3)));
     gate.open();
     let (a, b) = (wait(a).unwrap(), wait(b).unwrap());
     drop(a);
     drop(b);
-    let c = wait(firewall.open(fixed(4))).unwrap();
+    let c = wait(firewall.open(1, fixed(4))).unwrap();
     let [p1, p2, p3, p4] = [1, 2, 3, 4].map(|port| pinhole(fixed(port)));
     let expected = [Change::Open(p1), Change::Open(p2), Change::Open(p3)];
     let then = [Change::Close(p2), Change::Close(p3), Change::Open(p4)];
@@ -187,9 +187,9 @@ fn changes_are_carried_out_in_the_order_in_which_they_were_asked_for() {
 fn c73_one_bad_pinhole_of_a_transaction_fails_alone() {
     let (firewall, record, gate) = start_gated(50000..=50999);
     record.refuse(pinhole(fixed(3)).key(), full());
-    let blocked = firewall.open(fixed(1));
+    let blocked = firewall.open(1, fixed(1));
     gate.wait();
-    let openings = [2, 3, 4].map(|port| firewall.open(fixed(port)));
+    let openings = [2, 3, 4].map(|port| firewall.open(1, fixed(port)));
     gate.open();
     let [two, three, four] = openings.map(wait);
     assert_eq!(three.unwrap_err(), full());
@@ -203,13 +203,13 @@ fn c73_one_bad_pinhole_of_a_transaction_fails_alone() {
 fn c73_a_failure_of_unknown_reason_is_tried_once_more_and_a_known_one_is_not() {
     let (firewall, record) = start();
     record.fail_apply(1, other());
-    let lease = wait(firewall.open(fixed(1))).unwrap();
+    let lease = wait(firewall.open(1, fixed(1))).unwrap();
     assert_eq!(sizes(&record), [1, 1]);
     record.refuse(pinhole(fixed(2)).key(), other());
-    assert_eq!(wait(firewall.open(fixed(2))).unwrap_err(), other());
+    assert_eq!(wait(firewall.open(1, fixed(2))).unwrap_err(), other());
     assert_eq!(sizes(&record), [1, 1, 1, 1]);
     record.refuse(pinhole(fixed(3)).key(), full());
-    assert_eq!(wait(firewall.open(fixed(3))).unwrap_err(), full());
+    assert_eq!(wait(firewall.open(1, fixed(3))).unwrap_err(), full());
     assert_eq!(sizes(&record), [1, 1, 1, 1, 1]);
     assert_eq!(record.in_force(), [*lease.pinhole()]);
 }
@@ -217,8 +217,8 @@ fn c73_a_failure_of_unknown_reason_is_tried_once_more_and_a_known_one_is_not() {
 #[test]
 fn a_lease_whose_key_is_asked_for_again_is_taken_over_and_its_drop_does_nothing() {
     let (firewall, record) = start();
-    let old = wait(firewall.open(fixed_to(7, 100))).unwrap();
-    let new = wait(firewall.open(fixed_to(7, 200))).unwrap();
+    let old = wait(firewall.open(1, fixed_to(7, 100))).unwrap();
+    let new = wait(firewall.open(1, fixed_to(7, 200))).unwrap();
     let [to_100, to_200] = [100, 200].map(|target| pinhole(fixed_to(7, target)));
     assert_eq!(record.changes(), [Change::Open(to_100), Change::Close(to_100), Change::Open(to_200)]);
     assert_eq!(firewall.live(), 1);
@@ -231,9 +231,9 @@ fn a_lease_whose_key_is_asked_for_again_is_taken_over_and_its_drop_does_nothing(
 #[test]
 fn asking_again_for_the_same_translation_renews_it() {
     let (firewall, record) = start();
-    let old = wait(firewall.open(fixed(7))).unwrap();
+    let old = wait(firewall.open(1, fixed(7))).unwrap();
     let longer = Request { lifetime: 2 * LIFETIME, ..fixed(7) };
-    let new = wait(firewall.open(longer)).unwrap();
+    let new = wait(firewall.open(1, longer)).unwrap();
     assert_eq!(record.changes(), [Change::Open(pinhole(fixed(7))), Change::Open(pinhole(longer))]);
     drop(old);
     assert_eq!(in_force(&firewall, &record), [pinhole(longer)]);
@@ -245,11 +245,11 @@ fn asking_again_for_the_same_translation_renews_it() {
 fn a_take_over_that_fails_leaves_the_old_lease_its_pinhole() {
     let (backend, record) = DryRun::recording();
     let firewall = Firewall::start(Box::new(backend), settings(50007..=50007)).unwrap();
-    let old = wait(firewall.open(fixed_to(50007, 100))).unwrap();
+    let old = wait(firewall.open(1, fixed_to(50007, 100))).unwrap();
     record.fail_apply(1, full());
-    assert_eq!(wait(firewall.open(fixed_to(50007, 200))).unwrap_err(), full());
+    assert_eq!(wait(firewall.open(1, fixed_to(50007, 200))).unwrap_err(), full());
     assert_eq!(in_force(&firewall, &record), [*old.pinhole()]);
-    assert!(wait(firewall.open(ours(300))).is_err(), "and its port");
+    assert!(wait(firewall.open(1, ours(300))).is_err(), "and its port");
     drop(old);
     assert_eq!(in_force(&firewall, &record), []);
 }
@@ -257,13 +257,13 @@ fn a_take_over_that_fails_leaves_the_old_lease_its_pinhole() {
 #[test]
 fn a_lease_dropped_right_after_it_was_taken_over_does_not_close_what_took_its_place() {
     let (firewall, record, gate) = start_gated(50000..=50999);
-    let old = firewall.open(fixed_to(7, 100));
+    let old = firewall.open(1, fixed_to(7, 100));
     gate.wait();
     gate.open_once();
     let old = wait(old).unwrap();
-    let blocked = firewall.open(fixed(1));
+    let blocked = firewall.open(1, fixed(1));
     gate.wait();
-    let new = firewall.open(fixed_to(7, 200));
+    let new = firewall.open(1, fixed_to(7, 200));
     drop(old);
     gate.open();
     assert_eq!(in_force(&firewall, &record), [pinhole(fixed(1)), pinhole(fixed_to(7, 200))]);
@@ -273,9 +273,9 @@ fn a_lease_dropped_right_after_it_was_taken_over_does_not_close_what_took_its_pl
 #[test]
 fn take_overs_and_closes_of_one_key_that_queue_up_keep_their_order() {
     let (firewall, record, gate) = start_gated(50000..=50999);
-    let blocked = firewall.open(fixed(1));
+    let blocked = firewall.open(1, fixed(1));
     gate.wait();
-    let openings = [100, 200, 300].map(|target| firewall.open(fixed_to(7, target)));
+    let openings = [100, 200, 300].map(|target| firewall.open(1, fixed_to(7, target)));
     gate.open();
     let [a, b, c] = openings.map(|opening| wait(opening).unwrap());
     drop((a, b));
@@ -288,9 +288,9 @@ fn take_overs_and_closes_of_one_key_that_queue_up_keep_their_order() {
 #[test]
 fn an_opening_dropped_before_its_turn_opens_nothing() {
     let (firewall, record, gate) = start_gated(50000..=50999);
-    let blocked = firewall.open(fixed(1));
+    let blocked = firewall.open(1, fixed(1));
     gate.wait();
-    drop(firewall.open(fixed(2)));
+    drop(firewall.open(1, fixed(2)));
     gate.open();
     assert_eq!(in_force(&firewall, &record), [pinhole(fixed(1))]);
     assert!(!record.changes().contains(&Change::Open(pinhole(fixed(2)))));
@@ -300,7 +300,7 @@ fn an_opening_dropped_before_its_turn_opens_nothing() {
 #[test]
 fn an_opening_dropped_while_it_is_carried_out_is_closed_again() {
     let (firewall, record, gate) = start_gated(50000..=50999);
-    let opening = firewall.open(fixed(2));
+    let opening = firewall.open(1, fixed(2));
     gate.wait();
     drop(opening);
     gate.open();
@@ -311,7 +311,7 @@ fn an_opening_dropped_while_it_is_carried_out_is_closed_again() {
 #[test]
 fn an_opening_dropped_with_its_answer_inside_is_closed_again() {
     let (firewall, record) = start();
-    let opening = firewall.open(fixed(2));
+    let opening = firewall.open(1, fixed(2));
     eventually(|| firewall.live() == 1);
     settle(&firewall);
     drop(opening);
@@ -321,8 +321,8 @@ fn an_opening_dropped_with_its_answer_inside_is_closed_again() {
 #[test]
 fn c72_an_entrance_of_ours_gets_a_port_of_the_range_that_nobody_else_has() {
     let (firewall, record) = start();
-    let first = wait(firewall.open(Request { entrance_port: EntrancePort::Fixed(50042), ..ours(1) })).unwrap();
-    let leases: Vec<Lease> = (0..99).map(|target| wait(firewall.open(ours(target))).unwrap()).collect();
+    let first = wait(firewall.open(1, Request { entrance_port: EntrancePort::Fixed(50042), ..ours(1) })).unwrap();
+    let leases: Vec<Lease> = (0..99).map(|target| wait(firewall.open(1, ours(target))).unwrap()).collect();
     let mut ports: Vec<u16> = leases.iter().map(|lease| lease.pinhole().entrance.port()).collect();
     ports.push(first.pinhole().entrance.port());
     ports.sort_unstable();
@@ -334,13 +334,13 @@ fn c72_an_entrance_of_ours_gets_a_port_of_the_range_that_nobody_else_has() {
 fn c74_a_range_that_is_used_up_is_an_error_that_names_the_setting() {
     let (backend, _record) = DryRun::recording();
     let firewall = Firewall::start(Box::new(backend), settings(50000..=50000)).unwrap();
-    let lease = wait(firewall.open(ours(1))).unwrap();
-    let error = wait(firewall.open(ours(2))).unwrap_err();
+    let lease = wait(firewall.open(1, ours(1))).unwrap();
+    let error = wait(firewall.open(1, ours(2))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Full);
     assert!(error.to_string().contains("data.ports (50000-50000)"), "{error}");
     drop(lease);
     assert_eq!(
-        wait(firewall.open(ours(3))).unwrap().pinhole().entrance.port(),
+        wait(firewall.open(1, ours(3))).unwrap().pinhole().entrance.port(),
         50000,
         "cooling, but there is no other"
     );
@@ -349,14 +349,14 @@ fn c74_a_range_that_is_used_up_is_an_error_that_names_the_setting() {
 #[test]
 fn c74_a_close_frees_its_port_for_an_open_in_the_same_batch() {
     let (firewall, _record, gate) = start_gated(50000..=50000);
-    let lease = firewall.open(ours(1));
+    let lease = firewall.open(1, ours(1));
     gate.wait();
     gate.open_once();
     let lease = wait(lease).unwrap();
-    let other = firewall.open(fixed(1));
+    let other = firewall.open(1, fixed(1));
     gate.wait();
     drop(lease);
-    let next = firewall.open(ours(2));
+    let next = firewall.open(1, ours(2));
     gate.open();
     assert_eq!(wait(next).unwrap().pinhole().target.port(), 2);
     drop(wait(other));
@@ -367,8 +367,8 @@ fn the_port_of_a_pinhole_that_could_not_be_opened_is_free_again() {
     let (backend, record) = DryRun::recording();
     let firewall = Firewall::start(Box::new(backend), settings(50000..=50000)).unwrap();
     record.fail_apply(1, full());
-    assert_eq!(wait(firewall.open(ours(1))).unwrap_err(), full());
-    assert!(wait(firewall.open(ours(2))).is_ok());
+    assert_eq!(wait(firewall.open(1, ours(1))).unwrap_err(), full());
+    assert!(wait(firewall.open(1, ours(2))).is_ok());
 }
 
 #[test]
@@ -376,29 +376,29 @@ fn a_released_port_is_not_given_out_again_at_once() {
     let (firewall, _record) = start();
     let mut seen = std::collections::HashSet::new();
     for target in 0..100 {
-        assert!(seen.insert(wait(firewall.open(ours(target))).unwrap().pinhole().entrance.port()));
+        assert!(seen.insert(wait(firewall.open(1, ours(target))).unwrap().pinhole().entrance.port()));
     }
 }
 
 #[test]
 fn a_close_that_fails_is_counted_and_everything_goes_on() {
     let (firewall, record) = start();
-    let lease = wait(firewall.open(ours(1))).unwrap();
+    let lease = wait(firewall.open(1, ours(1))).unwrap();
     record.refuse(lease.pinhole().key(), other());
     drop(lease);
     eventually(|| firewall.close_failures() == 1);
-    assert!(wait(firewall.open(ours(2))).is_ok());
+    assert!(wait(firewall.open(1, ours(2))).is_ok());
 }
 
 #[test]
 fn stopping_closes_everything_and_later_opens_fail_with_a_sentence() {
     let (firewall, record) = start();
-    let lease = wait(firewall.open(fixed(1))).unwrap();
+    let lease = wait(firewall.open(1, fixed(1))).unwrap();
     let clone = firewall.clone();
     assert_eq!(firewall.stop(), Ok(()));
     assert_eq!(record.calls().last(), Some(&Call::Clear));
     assert_eq!((record.in_force(), firewall.live()), (vec![], 0));
-    let error = wait(clone.open(fixed(2))).unwrap_err();
+    let error = wait(clone.open(1, fixed(2))).unwrap_err();
     assert!(error.to_string().contains("firewall thread has ended"), "{error}");
     drop(lease);
     assert_eq!(clone.stop(), Ok(()), "twice is fine");
@@ -408,9 +408,9 @@ fn stopping_closes_everything_and_later_opens_fail_with_a_sentence() {
 #[test]
 fn what_was_asked_for_before_a_stop_is_answered() {
     let (firewall, record, gate) = start_gated(50000..=50999);
-    let first = firewall.open(fixed(1));
+    let first = firewall.open(1, fixed(1));
     gate.wait();
-    let second = firewall.open(fixed(2));
+    let second = firewall.open(1, fixed(2));
     let stopping = thread::spawn({
         let firewall = firewall.clone();
         move || firewall.stop()
@@ -424,7 +424,7 @@ fn what_was_asked_for_before_a_stop_is_answered() {
 #[test]
 fn without_handles_and_leases_the_thread_cleans_up_and_ends() {
     let (firewall, record) = start();
-    let lease = wait(firewall.open(fixed(1))).unwrap();
+    let lease = wait(firewall.open(1, fixed(1))).unwrap();
     drop(firewall);
     drop(lease);
     eventually(|| record.calls().last() == Some(&Call::Clear));
@@ -449,7 +449,7 @@ fn a_backend_that_panics_makes_opens_fail_and_nothing_hang() {
     }
     let firewall = Firewall::start(Box::new(Broken), settings(1..=1)).unwrap();
     for _ in 0..2 {
-        let error = wait(firewall.open(fixed(1))).unwrap_err();
+        let error = wait(firewall.open(1, fixed(1))).unwrap_err();
         assert!(error.to_string().contains("firewall thread has ended"), "{error}");
     }
     assert!(firewall.stop().is_err());

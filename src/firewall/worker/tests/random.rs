@@ -14,8 +14,8 @@ proptest! {
         let (mut openings, mut leases) = (Vec::new(), Vec::new());
         for (what, port, target, index) in steps {
             match what {
-                0 => openings.push(firewall.open(ours(target))),
-                1 | 2 => openings.push(firewall.open(fixed_to(50000 + port, target))),
+                0 => openings.push(firewall.open(1, ours(target))),
+                1 | 2 => openings.push(firewall.open(1, fixed_to(50000 + port, target))),
                 3 if !openings.is_empty() => drop(openings.swap_remove(index.index(openings.len()))),
                 4 if !leases.is_empty() => drop(leases.swap_remove(index.index(leases.len()))),
                 5 => record.fail_apply(usize::from(target), full()),

@@ -1,7 +1,7 @@
 //! Registry: who waits for which connection.
 //!
 //! Lives here: what the tracker knows, and what an event means to whom; no I/O but that of the closures it is given. Not
-//! here: receiving events (`tracker`), asking the kernel (`requests`).
+//! here: receiving events and asking the kernel (`conntrack`, `pf`).
 //!
 //! A watch waits under the key of its pinhole until a connection begins with that key; from then on it is for that one
 //! connection, and the key is free for the next watch. Connections that nobody waits for are counted and nothing else. The
@@ -11,16 +11,33 @@ use std::collections::HashMap;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::event::{Event, Kind};
 use super::{Counters, Flow, FlowEvent, Snapshot, TcpState};
 use crate::pinhole::Key;
 
 /// Tells watches apart.
 pub(super) type WatchId = u64;
 
+/// What happened to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::firewall) enum Kind {
+    /// Its first packet has passed.
+    New,
+    /// Something about it has changed; or it is the answer to a question.
+    Update,
+    /// It is gone from the table.
+    Destroy,
+}
+
+/// What the kernel tells without being asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::firewall) struct Event {
+    pub(in crate::firewall) kind: Kind,
+    pub(in crate::firewall) snapshot: Snapshot,
+}
+
 /// What the tracker knows.
 #[derive(Debug, Default)]
-pub(super) struct Registry {
+pub(in crate::firewall) struct Registry {
     waiting: HashMap<Key, Listener>,
     /// Connections that live, and those that have closed but are still watched.
     flows: HashMap<Flow, Followed>,
@@ -48,11 +65,11 @@ impl Listener {
 
 /// What is to be told, see [`Registry::news`].
 #[derive(Debug)]
-pub(super) struct News(Vec<(UnboundedSender<FlowEvent>, FlowEvent)>);
+pub(in crate::firewall) struct News(Vec<(UnboundedSender<FlowEvent>, FlowEvent)>);
 
 impl News {
     /// Tells it. Needs no lock on the registry.
-    pub(super) fn tell(self) {
+    pub(in crate::firewall) fn tell(self) {
         for (sender, event) in self.0 {
             // A watch that is just being dropped need not be told.
             let _ = sender.send(event);
@@ -70,7 +87,7 @@ struct Followed {
 
 impl Registry {
     /// Waits for a connection with this key, in place of a watch that still waits for one.
-    pub(super) fn watch(&mut self, key: Key, sender: UnboundedSender<FlowEvent>) -> WatchId {
+    pub(in crate::firewall) fn watch(&mut self, key: Key, sender: UnboundedSender<FlowEvent>) -> WatchId {
         let watch = self.next;
         self.next += 1;
         self.waiting.insert(key, Listener { watch, sender });
@@ -78,7 +95,7 @@ impl Registry {
     }
 
     /// Waits no longer.
-    pub(super) fn unwatch(&mut self, key: Key, watch: WatchId) {
+    pub(in crate::firewall) fn unwatch(&mut self, key: Key, watch: WatchId) {
         if self.waiting.get(&key).is_some_and(|listener| listener.watch == watch) {
             self.waiting.remove(&key);
         }
@@ -92,23 +109,23 @@ impl Registry {
     }
 
     /// Tells every watch that nothing more will come.
-    pub(super) fn close(&mut self) {
+    pub(in crate::firewall) fn close(&mut self) {
         *self = Self { next: self.next, ..Self::default() };
     }
 
     /// What the watches are to be told of the events so far, together: a task that is woken once for all that has happened
     /// to its connection takes half the time of one that is woken for each.
-    pub(super) fn news(&mut self) -> News {
+    pub(in crate::firewall) fn news(&mut self) -> News {
         News(std::mem::take(&mut self.untold))
     }
 
     /// Connections that live now.
-    pub(super) fn live(&self) -> usize {
+    pub(in crate::firewall) fn live(&self) -> usize {
         self.live
     }
 
     /// Takes in an event. `counters` asks what a connection has carried.
-    pub(super) fn apply(&mut self, event: &Event, counters: impl FnOnce(&Flow) -> Option<Counters>) {
+    pub(in crate::firewall) fn apply(&mut self, event: &Event, counters: impl FnOnce(&Flow) -> Option<Counters>) {
         let Snapshot { flow, state, .. } = event.snapshot;
         match event.kind {
             // One that is known was found by a dump that overtook this message.
@@ -119,7 +136,7 @@ impl Registry {
     }
 
     /// Takes in all connections that there are, after messages were lost. `is_there` asks for one that is not among them.
-    pub(super) fn reconcile(&mut self, all: &[Snapshot], mut is_there: impl FnMut(&Flow) -> bool) {
+    pub(in crate::firewall) fn reconcile(&mut self, all: &[Snapshot], mut is_there: impl FnMut(&Flow) -> bool) {
         for snapshot in all {
             let closing = matches!(snapshot.state, Some(TcpState::Finishing | TcpState::Closed));
             // One that is about to end is an earlier one with the same key, or of interest to nobody.

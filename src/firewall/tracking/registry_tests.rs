@@ -8,7 +8,7 @@ use super::*;
 const COUNTERS: Counters =
     Counters { from_initiator: Tally { bytes: 100, packets: 2 }, to_initiator: Tally { bytes: 5000, packets: 4 } };
 
-fn flow(id: u32) -> Flow {
+fn flow(id: u64) -> Flow {
     let source = std::net::SocketAddr::from(([192, 0, 2, 10], 40000));
     let destination = std::net::SocketAddr::from(([192, 0, 2, 1], 50000));
     Flow {
@@ -19,11 +19,11 @@ fn flow(id: u32) -> Flow {
     }
 }
 
-fn snapshot(id: u32, state: TcpState) -> Snapshot {
-    Snapshot { flow: flow(id), mark: 1, status: 0, state: Some(state), counters: Some(COUNTERS) }
+fn snapshot(id: u64, state: TcpState) -> Snapshot {
+    Snapshot { flow: flow(id), state: Some(state), counters: Some(COUNTERS) }
 }
 
-fn apply(registry: &mut Registry, kind: Kind, id: u32, state: TcpState) {
+fn apply(registry: &mut Registry, kind: Kind, id: u64, state: TcpState) {
     let snapshot = Snapshot { counters: (kind == Kind::Destroy).then_some(COUNTERS), ..snapshot(id, state) };
     registry.apply(&Event { kind, snapshot }, |asked| (asked.id == id).then_some(COUNTERS));
     registry.news().tell();

@@ -1,0 +1,43 @@
+//! FreeBSD's dialect: `rdr` and `nat` are rules of their own, stand before all filter rules, and are evaluated before them.
+//!
+//! Lives here: the translation rules of a pinhole and its filter rules, which see translated addresses. FreeBSD 15 also takes OpenBSD's
+//! `rdr-to` and `nat-to`; what is written here works on 14 and 15. Not here: what both dialects share (`rules.rs`).
+//!
+//! With a tag the translation stays where it is, in `rdr` and `nat`, and the filter rules become `match … tag` (FreeBSD 13.1 and
+//! later; there a match rule can tag, queue and log, and not yet translate). The `tag` of a `nat` or `rdr` rule would not do:
+//! a pinhole that needs no translation on one of its two ways has no such rule there, and one tag must mark all. Nor would the real
+//! ftp-proxy's `pass … tag` without `quick`: it passes whatever no later rule of the administrator blocks. A packet keeps its tag from the
+//! way in to the way out, and `tagged` sees a tag that an earlier rule of the same evaluation has set.
+
+use std::fmt::Write as _;
+
+use super::{Way, Writer, peers, source_port};
+use crate::pinhole::Pinhole;
+
+/// ALTQ's word, pf.conf(5) "queue".
+const QUEUE: &str = "queue";
+
+/// The translation rules of one pinhole, if it needs any. Neither has `pass`: the filter rules decide. Without it they cannot `log`.
+pub(super) fn translation(text: &mut String, pinhole: &Pinhole) {
+    let (entrance, target) = (pinhole.entrance, pinhole.target);
+    if pinhole.needs_dnat() {
+        // rdr inet proto tcp from INITIATOR to ENTRANCE port q -> TARGET port p
+        let dialled = peers(pinhole.initiator, entrance.ip()).port("", entrance.port());
+        let _ = writeln!(text, "rdr {dialled} -> {} port {}", target.ip(), target.port());
+    }
+    if pinhole.needs_snat() {
+        // nat inet proto tcp from INITIATOR to TARGET port p -> SOURCE port 20
+        let reached = peers(pinhole.initiator, target.ip()).port("", target.port());
+        let _ = writeln!(text, "nat {reached} -> {}{}", pinhole.source, source_port(pinhole));
+    }
+}
+
+/// The filter rules of one pinhole.
+pub(super) fn filter(text: &mut String, writer: &Writer<'_>, pinhole: &Pinhole) {
+    // pass in quick inet proto tcp from INITIATOR to TARGET port = p flags S/SA keep state (max 1) label "L"
+    writer.filter_rule(text, Way::In, QUEUE, pinhole.initiator, pinhole.target);
+    text.push('\n');
+    // pass out quick inet proto tcp from SOURCE to TARGET port = p flags S/SA keep state (max 1) label "L"
+    writer.filter_rule(text, Way::Out, QUEUE, pinhole.source, pinhole.target);
+    text.push('\n');
+}

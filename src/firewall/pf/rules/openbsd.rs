@@ -1,0 +1,28 @@
+//! OpenBSD's dialect: `rdr-to` and `nat-to` stand at the end of the rule that lets the packet pass.
+//!
+//! Lives here: the two rules of a pinhole. Each is written with the addresses that its packet has before that rule's own translation:
+//! the rule for the way out sees what the rule for the way in has made of it. Not here: what both dialects share (`rules.rs`).
+
+use std::fmt::Write as _;
+
+use super::{Way, Writer, source_port};
+use crate::pinhole::Pinhole;
+
+/// Since OpenBSD 5.5 a queue is assigned with `set queue`; `queue` alone was ALTQ's.
+const QUEUE: &str = "set queue";
+
+/// The rules of one pinhole.
+pub(super) fn rules(text: &mut String, writer: &Writer<'_>, pinhole: &Pinhole) {
+    // pass in quick inet proto tcp from INITIATOR to ENTRANCE port = q flags S/SA keep state (max 1) label "L" rdr-to TARGET port p
+    writer.filter_rule(text, Way::In, QUEUE, pinhole.initiator, pinhole.entrance);
+    if pinhole.needs_dnat() {
+        let _ = write!(text, " rdr-to {} port {}", pinhole.target.ip(), pinhole.target.port());
+    }
+    text.push('\n');
+    // pass out quick inet proto tcp from INITIATOR to TARGET port = p flags S/SA keep state (max 1) label "L" nat-to SOURCE port 20
+    writer.filter_rule(text, Way::Out, QUEUE, pinhole.initiator, pinhole.target);
+    if pinhole.needs_snat() {
+        let _ = write!(text, " nat-to {}{}", pinhole.source, source_port(pinhole));
+    }
+    text.push('\n');
+}
