@@ -5,12 +5,16 @@
 //! becomes of data connections) and `conntrack` (where Linux tells), `netlink` (what that and `nftables` share). Not here: FTP, and
 //! any decision whether a pinhole should be opened.
 
+#[cfg(target_os = "linux")]
 pub mod conntrack;
 pub mod dry_run;
+#[cfg(target_os = "linux")]
 mod netlink;
 pub mod nftables;
 pub mod pf;
 pub mod ports;
+// Whoever tells is of one system; remove this line when the pf tracker is there.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, unused_imports))]
 pub mod tracking;
 pub mod worker;
 
