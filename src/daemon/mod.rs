@@ -1,9 +1,10 @@
 //! Daemon: start and stop order.
 //!
 //! Lives here: the process from a validated configuration to its end, as two lists of steps. Below it: `settings` (from the
-//! configuration to what each layer takes), `accounting` (whether the kernel counts), `signals`. Not here: the command line (`cli`), anything about sessions (`proxy`).
+//! configuration to what each layer takes), `netfilter` (what only Linux has), `service` (telling who started us), `signals`. Not here: the command line (`cli`), anything about sessions (`proxy`).
 
-mod accounting;
+mod netfilter;
+mod service;
 mod settings;
 mod signals;
 
@@ -15,7 +16,6 @@ use anyhow::Context;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::{self, Config};
-use crate::firewall::nftables::Nftables;
 use crate::firewall::worker::Firewall;
 use crate::observe::http;
 use crate::observe::metrics::Metrics;
@@ -49,7 +49,7 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     let firewall = Firewall::start(settings::backend(&config)?, settings::worker(&config)?)?;
     // Before the tracker, which looks at it when it starts.
     if config.firewall.backend == crate::config::Backend::Nftables {
-        accounting::prepare(config.data.accounting);
+        netfilter::prepare(config.data.accounting);
     }
     let tracker = settings::tracker(&config)?;
 
@@ -76,7 +76,7 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
 /// What is missing, and how to fix it.
 pub fn check(config: &Config) -> anyhow::Result<()> {
     match config.firewall.backend {
-        config::Backend::Nftables => Nftables::new(settings::nftables(config))?.rehearse()?,
+        config::Backend::Nftables => netfilter::check(config)?,
         config::Backend::DryRun | config::Backend::Pf => {}
     }
     Ok(())
@@ -89,7 +89,7 @@ pub fn advice(config: &Config) -> Vec<&'static str> {
             if config.data.accounting == config::Accounting::Leave
                 && config.data.tracking == config::Tracking::Conntrack =>
         {
-            accounting::advice().into_iter().collect()
+            netfilter::advice().into_iter().collect()
         }
         _ => Vec::new(),
     }
@@ -120,8 +120,7 @@ async fn serve(
 
     ready.set(true);
     tracing::info!(backend = shared.firewall.backend_name(), version = env!("CARGO_PKG_VERSION"), "ready");
-    // Without systemd there is nobody to notify, and that is fine.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    service::ready();
 
     let mut running = config;
     loop {
@@ -133,7 +132,7 @@ async fn serve(
             Signal::Reload => reload(&mut running, file.as_deref(), shared, logging),
             Signal::Stop if *tell.borrow() == GoingDown::No => {
                 ready.set(false);
-                let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+                service::stopping();
                 tracing::info!(
                     sessions = shared.limits.sessions(),
                     "stopping: sessions end when their transfers are done; a second signal ends them now"

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
+use super::netfilter;
 use crate::config::{self, Config};
-use crate::firewall::conntrack::{Options, Tracker};
 use crate::firewall::tracking::Follow;
-use crate::firewall::{self, Backend, dry_run, nftables, worker};
+use crate::firewall::{self, Backend, dry_run, worker};
 use crate::observe::logging::Format;
 use crate::proxy;
 use crate::session;
@@ -21,29 +21,15 @@ const COOLDOWN: Duration = Duration::from_secs(10);
 /// The packet filter.
 ///
 /// # Errors
-/// As of [`nftables::Nftables::new`].
+/// The system does not have it, or does not let us.
 pub(super) fn backend(config: &Config) -> Result<Box<dyn Backend>, firewall::Error> {
     Ok(match config.firewall.backend {
         config::Backend::DryRun => Box::new(dry_run::DryRun::new()),
-        config::Backend::Nftables => Box::new(nftables::Nftables::new(nftables(config))?),
+        config::Backend::Nftables => netfilter::backend(config)?,
         config::Backend::Pf => {
             return Err(firewall::Error::new(firewall::ErrorKind::Unsupported, "pf: not merged yet"));
         }
     })
-}
-
-/// The nftables backend.
-pub(super) fn nftables(config: &Config) -> nftables::Settings {
-    let nft = &config.firewall.nftables;
-    nftables::Settings {
-        table: nft.table.clone(),
-        ownership: match nft.ownership {
-            config::Ownership::Managed => nftables::Ownership::Managed,
-            config::Ownership::Sets => nftables::Ownership::Sets,
-        },
-        mark: nft.mark,
-        mask: nft.mask,
-    }
 }
 
 /// Who follows data connections: nobody where pinholes are not opened, or where that is not wanted.
@@ -51,14 +37,9 @@ pub(super) fn nftables(config: &Config) -> nftables::Settings {
 /// # Errors
 /// The kernel does not let us.
 pub(super) fn tracker(config: &Config) -> Result<Option<Arc<dyn Follow>>, firewall::Error> {
-    let nft = &config.firewall.nftables;
     match (config.firewall.backend, config.data.tracking) {
         (config::Backend::DryRun | config::Backend::Pf, _) | (_, config::Tracking::Off) => Ok(None),
-        (config::Backend::Nftables, _) => {
-            // Sessions ask when a connection begins and when it ends, and nothing between.
-            let options = Options { every: false, ..Options::new(nft.mark, nft.mask) };
-            Ok(Some(Arc::new(Tracker::start_with(options)?)))
-        }
+        (config::Backend::Nftables, _) => netfilter::tracker(config).map(Some),
     }
 }
 

@@ -58,7 +58,7 @@ pub fn find(
     shared: &Shared,
 ) -> Result<Way, Lost> {
     let redirected = match listener.capture {
-        Capture::Redirect => sys::original_destination(socket, client.is_ipv6()).map(canonical).unwrap_or(local),
+        Capture::Redirect => sys::original_destination(socket, client, local).map(canonical).unwrap_or(local),
         Capture::Tproxy | Capture::Direct => local,
     };
     match &listener.route {

@@ -1,26 +1,39 @@
-//! Linux: netfilter's original destination, transparent sockets, the urgent mark.
+//! Linux: netfilter's original destination, transparent sockets.
 //!
-//! Lives here: what differs from other systems. Not here: what all share (`mod.rs`).
+//! Lives here: what differs from other systems, by the names that `freebsd.rs` and `openbsd.rs` use too. Not here: what all
+//! share (`mod.rs`).
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
+use std::time::Duration;
 
+use nix::sys::ioctl::ioctl_num_type;
 use nix::sys::socket::{setsockopt, sockopt};
-use socket2::{SockRef, Socket};
+use socket2::{SockRef, Socket, TcpKeepalive};
+
+/// asm-generic/sockios.h
+pub(super) const SIOCATMARK: ioctl_num_type = 0x8905;
 
 /// Where a redirected connection was going (`SO_ORIGINAL_DST`, linux/netfilter_ipv4.h; `IP6T_SO_ORIGINAL_DST`,
 /// linux/netfilter_ipv6/ip6_tables.h). Of a connection that was not redirected it is the local address.
-///
-/// # Errors
-/// `NotFound` if conntrack does not know the connection.
-pub fn original_destination(socket: &impl AsFd, ipv6: bool) -> io::Result<SocketAddr> {
+pub(super) fn original_destination(
+    socket: &impl AsFd,
+    client: SocketAddr,
+    _local: SocketAddr,
+) -> io::Result<SocketAddr> {
     let socket = SockRef::from(socket);
-    let address = if ipv6 { socket.original_dst_v6() } else { socket.original_dst_v4() }?;
+    let address = if client.is_ipv6() { socket.original_dst_v6() } else { socket.original_dst_v4() }?;
     address.as_socket().ok_or_else(|| io::Error::other("the original destination is no IP address"))
 }
 
-/// `IP_TRANSPARENT`, ip(7): bind to, and accept for, addresses that are not this host's.
+/// Netfilter is asked through the socket itself.
+#[allow(clippy::unnecessary_wraps)] // elsewhere it can fail
+pub(super) fn prepare_original_destination() -> io::Result<()> {
+    Ok(())
+}
+
+/// `IP_TRANSPARENT`, ip(7): bind to, and accept for, addresses that are not this host's. Needs CAP_NET_ADMIN.
 pub(super) fn set_transparent(socket: &Socket, ipv6: bool) -> io::Result<()> {
     if ipv6 { socket.set_ip_transparent_v6(true) } else { socket.set_ip_transparent_v4(true) }
 }
@@ -31,70 +44,7 @@ pub(super) fn bind_without_port(socket: &Socket) -> io::Result<()> {
     Ok(setsockopt(socket, sockopt::IpBindAddressNoPort, &true)?)
 }
 
-/// Whether the byte that will be read next is the urgent one (`SIOCATMARK`, tcp(7)). The kernel ends a read before that byte,
-/// so asking before each read misses none.
-#[allow(unsafe_code)]
-pub fn at_urgent_mark(socket: &impl AsFd) -> bool {
-    /// asm-generic/sockios.h
-    const SIOCATMARK: u64 = 0x8905;
-    nix::ioctl_read_bad!(siocatmark, SIOCATMARK, nix::libc::c_int);
-    let mut mark = 0;
-    // SAFETY: the descriptor is open for as long as it is borrowed, and the kernel writes one int, to `mark`.
-    unsafe { siocatmark(socket.as_fd().as_raw_fd(), &raw mut mark) }.is_ok() && mark != 0
-}
-
-/// The local time of a moment, as of ctime(3) without its line end: `Sat Nov 21 12:34:56 2026`. Neither std nor any crate of
-/// ours knows time zones. Empty for a moment that has no calendar.
-#[allow(unsafe_code)]
-pub fn local_time(at: std::time::SystemTime) -> String {
-    use nix::libc::{localtime_r, strftime, time_t, tm};
-    let seconds = at.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let Ok(seconds) = time_t::try_from(seconds) else { return String::new() };
-    // SAFETY: `tm` is plain numbers and a pointer that libc sets; zeros are a valid value of it.
-    let mut parts: tm = unsafe { std::mem::zeroed() };
-    let mut text = [0_u8; 32];
-    // SAFETY: all pointers are to values that live through the calls, and strftime is told how much room there is.
-    let length = unsafe {
-        if localtime_r(&raw const seconds, &raw mut parts).is_null() {
-            return String::new();
-        }
-        strftime(text.as_mut_ptr().cast(), text.len(), c"%a %b %e %H:%M:%S %Y".as_ptr(), &raw const parts)
-    };
-    String::from_utf8_lossy(text.get(..length).unwrap_or_default()).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::{Read, Write};
-    use std::net::{TcpListener, TcpStream};
-
-    #[test]
-    fn local_time_is_written_as_ctime_writes_it() {
-        let text = local_time(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_795_262_768));
-        assert_eq!(text.len(), 24, "{text}");
-        assert!(text.starts_with("Sat Nov 21 ") && text.ends_with(" 2026"), "{text}");
-    }
-
-    #[test]
-    fn the_urgent_byte_is_announced_and_stays_in_the_stream() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut sender = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (mut receiver, _) = listener.accept().unwrap();
-        super::super::tune(&receiver).unwrap();
-        sender.write_all(b"NOOP\r\n").unwrap();
-        super::super::send_urgent(&sender, b"ABOR\r\n").unwrap();
-        let mut seen = Vec::new();
-        let mut marked_at = None;
-        while seen.len() < 12 {
-            if at_urgent_mark(&receiver) {
-                marked_at = Some(seen.len());
-            }
-            let mut buffer = [0; 64];
-            let n = receiver.read(&mut buffer).unwrap();
-            seen.extend_from_slice(&buffer[..n]);
-        }
-        assert_eq!(seen, b"NOOP\r\nABOR\r\n");
-        assert_eq!(marked_at, Some(11), "the LF of ABOR is the urgent byte");
-    }
+/// tcp(7): `TCP_KEEPIDLE`, `TCP_KEEPINTVL`, `TCP_KEEPCNT`.
+pub(super) fn keepalive(idle: Duration, interval: Duration, probes: u32) -> TcpKeepalive {
+    TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(probes)
 }

@@ -1,33 +1,88 @@
-//! Sys: what the kernel can do to a socket beyond std and tokio, as safe functions. The only module that may use `unsafe`.
+//! Sys: what the kernel can do beyond std and tokio, as safe functions. The only module that may use `unsafe`, and the one that
+//! knows on which system it runs.
 //!
-//! - `linux`: netfilter's original destination, transparent sockets, the urgent mark.
+//! - `linux`, `freebsd`, `openbsd`: the same functions, each in its system's way: original destination, transparent sockets;
+//!   `bsd`: what the last two share;
+//! - `privilege`: becoming another user in another root, pledge and unveil;
+//! - `descriptor`: handing an open file to another process; `clock`: local time;
+//! - `natlook`, `abi`: the BSD kernels' structures and numbers, compiled and tested everywhere.
 //!
-//! Not here: any decision. Later systems get a file of their own with the same functions.
+//! Not here: any decision.
 
+pub mod abi;
+mod clock;
+mod descriptor;
+pub mod natlook;
+pub mod privilege;
+
+#[cfg(any(target_os = "freebsd", target_os = "openbsd"))]
+mod bsd;
+#[cfg(target_os = "freebsd")]
+#[path = "freebsd.rs"]
+mod imp;
 #[cfg(target_os = "linux")]
 #[path = "linux.rs"]
 mod imp;
+#[cfg(target_os = "openbsd")]
+#[path = "openbsd.rs"]
+mod imp;
+
+#[cfg(not(any(target_os = "linux", target_os = "freebsd", target_os = "openbsd")))]
+compile_error!(
+    "ftpgate runs on Linux, FreeBSD and OpenBSD; another system needs a file in src/sys with the functions of linux.rs"
+);
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-pub use imp::{at_urgent_mark, local_time, original_destination};
+pub use clock::local_time;
+pub use descriptor::{recv_fd, send_fd};
 
-/// Connections that wait to be accepted. The kernel caps it at `net.core.somaxconn`.
+/// Connections that wait to be accepted. The kernel caps it: Linux `net.core.somaxconn`, FreeBSD `kern.ipc.soacceptqueue`,
+/// OpenBSD `kern.somaxconn`.
 const BACKLOG: i32 = 1024;
 
 /// How a peer that vanished without a FIN is noticed: first probe after a minute of silence, the connection given up after
-/// two. (The kernel's own default is two hours.)
+/// two. (The kernel's own default is two hours, and OpenBSD has no other for a single socket.)
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_PROBES: u32 = 6;
 
+/// Gets ready to be asked for [`original_destination`], while the process is still root: on FreeBSD it opens /dev/pf, for
+/// reading. Doing so twice is fine.
+///
+/// # Errors
+/// Why it cannot be opened, and what to do.
+pub fn prepare_original_destination() -> io::Result<()> {
+    imp::prepare_original_destination()
+}
+
+/// Where the connection of `socket`, from `client` to `local`, was going before the packet filter brought it here: by netfilter's
+/// `redirect` or `dnat` (Linux), by pf's `rdr` (FreeBSD; [`prepare_original_destination`] must have been called), by pf's
+/// `divert-to` (OpenBSD: it is `local`).
+///
+/// # Errors
+/// `NotFound` if the packet filter does not know the connection.
+pub fn original_destination(socket: &impl AsFd, client: SocketAddr, local: SocketAddr) -> io::Result<SocketAddr> {
+    imp::original_destination(socket, client, local)
+}
+
+/// Whether the byte that will be read next is the urgent one (`SIOCATMARK`: Linux tcp(7), BSD tcp(4)). The kernel ends a read
+/// before that byte, so asking before each read misses none.
+#[allow(unsafe_code)]
+pub fn at_urgent_mark(socket: &impl AsFd) -> bool {
+    nix::ioctl_read_bad!(siocatmark, imp::SIOCATMARK, nix::libc::c_int);
+    let mut mark = 0;
+    // SAFETY: the descriptor is open for as long as it is borrowed, and the kernel writes one int, to `mark`.
+    unsafe { siocatmark(socket.as_fd().as_raw_fd(), &raw mut mark) }.is_ok() && mark != 0
+}
+
 /// A listening socket, non-blocking. `transparent`: it may accept connections to addresses that are not this host's
-/// (`IP_TRANSPARENT`, ip(7); needs CAP_NET_ADMIN).
+/// (Linux `IP_TRANSPARENT`, ip(7); needs CAP_NET_ADMIN. A BSD's `divert-to` does not ask for it).
 ///
 /// # Errors
 /// As of `bind` and `listen`.
@@ -54,14 +109,14 @@ pub enum From {
     Any,
     /// An address of this host.
     Address(IpAddr),
-    /// Somebody else's address: the client's (`IP_TRANSPARENT`).
+    /// Somebody else's address: the client's (Linux `IP_TRANSPARENT`, FreeBSD `IP_BINDANY`, OpenBSD `SO_BINDANY`).
     Foreign(IpAddr),
 }
 
 /// A non-blocking socket of the family of `to`, bound as `from` says, ready to connect.
 ///
 /// # Errors
-/// As of `bind`; with [`From::Foreign`] `PermissionDenied` without CAP_NET_ADMIN.
+/// As of `bind`; with [`From::Foreign`] `PermissionDenied` without CAP_NET_ADMIN, or on BSD without root.
 pub fn connecting_socket(to: SocketAddr, from: From) -> io::Result<std::net::TcpStream> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
     let address = match from {
@@ -89,9 +144,7 @@ pub fn tune(socket: &impl AsFd) -> io::Result<()> {
     let socket = SockRef::from(socket);
     socket.set_tcp_nodelay(true)?;
     socket.set_out_of_band_inline(true)?;
-    socket.set_tcp_keepalive(
-        &TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_PROBES),
-    )
+    socket.set_tcp_keepalive(&imp::keepalive(KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES))
 }
 
 /// Sends bytes of which the last is urgent (`MSG_OOB`, tcp(7)).
@@ -127,5 +180,35 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-    Ok(hard)
+    #[allow(clippy::useless_conversion)] // it is signed on FreeBSD
+    Ok(u64::try_from(hard).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    #[test]
+    fn the_urgent_byte_is_announced_and_stays_in_the_stream() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut sender = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut receiver, _) = listener.accept().unwrap();
+        tune(&receiver).unwrap();
+        sender.write_all(b"NOOP\r\n").unwrap();
+        send_urgent(&sender, b"ABOR\r\n").unwrap();
+        let mut seen = Vec::new();
+        let mut marked_at = None;
+        while seen.len() < 12 {
+            if at_urgent_mark(&receiver) {
+                marked_at = Some(seen.len());
+            }
+            let mut buffer = [0; 64];
+            let n = receiver.read(&mut buffer).unwrap();
+            seen.extend_from_slice(&buffer[..n]);
+        }
+        assert_eq!(seen, b"NOOP\r\nABOR\r\n");
+        assert_eq!(marked_at, Some(11), "the LF of ABOR is the urgent byte");
+    }
 }

@@ -11,7 +11,7 @@ use crate::config::Accounting;
 const SWITCH: &str = "/proc/sys/net/netfilter/nf_conntrack_acct";
 
 /// Switches it on if the configuration says so; says what it means if it is off.
-pub(super) fn prepare(wanted: Accounting) {
+pub(in crate::daemon) fn prepare(wanted: Accounting) {
     if wanted == Accounting::Enable
         && let Err(error) = std::fs::write(SWITCH, "1\n")
     {
@@ -23,7 +23,7 @@ pub(super) fn prepare(wanted: Accounting) {
 }
 
 /// What to tell the administrator; `None` if all is well.
-pub(super) fn advice() -> Option<&'static str> {
+pub(in crate::daemon) fn advice() -> Option<&'static str> {
     match is_on(Path::new(SWITCH)) {
         Ok(true) => None,
         Ok(false) => Some(
