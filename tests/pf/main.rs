@@ -8,5 +8,6 @@ mod accepts;
 mod fake;
 mod grammar;
 mod model;
+mod ours;
 mod program;
 mod state;

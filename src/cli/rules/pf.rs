@@ -158,20 +158,20 @@ impl Skeleton<'_> {
 
     fn queues(&mut self) {
         let Some(queue) = self.config.firewall.pf.queue.clone() else { return };
-        self.section(&format!(
-            "Data connections go into the queue {queue}: without it pfctl refuses every pinhole. For example:"
-        ));
         match self.dialect {
             Dialect::OpenBsd => {
-                self.remark("queue line on $outside bandwidth 100M");
-                self.remark("queue other parent line bandwidth 80M default");
-                self.remark(&format!("queue {queue} parent line bandwidth 20M"));
+                self.section(&format!("`queue: {queue}` is nothing for OpenBSD, whose pfctl takes no queue in an anchor. Leave it out, set a tag,"));
+                self.remark(&format!(
+                    "and let your own rule behind the anchor assign it: pass ... tagged TAG set queue {queue}"
+                ));
             }
             Dialect::FreeBsd => {
-                self.remark(&format!("altq on $outside hfsc bandwidth 100Mb queue {{ other, {queue} }}"));
+                self.section(&format!(
+                    "Data connections go into the queue {queue}, which needs a kernel with ALTQ, altq(4). For example:"
+                ));
+                self.remark(&format!("altq on $outside hfsc bandwidth 100Mb queue {{ other, \"{queue}\" }}"));
                 self.remark("queue other bandwidth 80% hfsc(default)");
-                self.remark(&format!("queue {queue} bandwidth 20% hfsc"));
-                self.remark("(needs a kernel with ALTQ, altq(4))");
+                self.remark(&format!("queue \"{queue}\" bandwidth 20% hfsc"));
             }
         }
     }

@@ -132,9 +132,9 @@ fn tag_queue_and_anchor_are_those_of_the_configuration() {
             &["anchor \"gw/*\"", "pass quick proto tcp all flags S/SA keep state tagged \"ftp_data\""],
         );
     }
-    assert!(rules(Dialect::OpenBsd, yaml).contains("\n# queue bulk parent line bandwidth 20M\n"));
+    assert!(rules(Dialect::OpenBsd, yaml).contains("anchor assign it: pass ... tagged TAG set queue bulk\n"));
     assert!(
-        rules(Dialect::FreeBsd, yaml).contains("\n# altq on $outside hfsc bandwidth 100Mb queue { other, bulk }\n")
+        rules(Dialect::FreeBsd, yaml).contains("\n# altq on $outside hfsc bandwidth 100Mb queue { other, \"bulk\" }\n")
     );
 }
 
