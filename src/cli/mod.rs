@@ -41,6 +41,7 @@ pub fn main() -> ExitCode {
         Command::Check(check) => self::check(&check),
         Command::Rules(rules) => load(&rules.file.config)
             .and_then(|config| print(&rules::ruleset(&config, &rules.inside, &rules.outside, &rules.file.config))),
+        Command::Keeper => daemon::keep(),
         Command::ShowConfig(show) => show_config(&show),
     };
     match done {
