@@ -138,7 +138,7 @@ impl Pinhole {
 }
 
 /// What identifies a pinhole to a packet filter: who dials what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Key {
     /// The only host that may dial.
     pub initiator: IpAddr,

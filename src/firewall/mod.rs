@@ -22,11 +22,13 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use self::tracking::{End, Flow};
 use crate::pinhole::{Pinhole, SessionId};
 
 /// One step of a transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
     /// Put a pinhole in force. One with the same key and the same addresses that is still there is renewed.
     Open(Pinhole),
@@ -41,7 +43,7 @@ pub enum Change {
 /// While data flows, both ends see `ECONNRESET` within a few hundred milliseconds: the receiver at its next acknowledgement,
 /// the sender at its next packet, at the latest when it repeats one that was not acknowledged. When nothing flows, the next
 /// data does it. Connection tracking must keep the connection until then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reset {
     /// The session that it belongs to.
     pub session: SessionId,
@@ -100,7 +102,7 @@ pub trait Backend: Send {
 }
 
 /// What the caller can do about a failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ErrorKind {
     /// The process may not change the packet filter. Needs the administrator.
     Permission,
@@ -135,7 +137,7 @@ impl ErrorKind {
 }
 
 /// A failure of the packet filter: a kind for the program, a sentence for the administrator.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Error {
     kind: ErrorKind,
     text: String,

@@ -32,13 +32,15 @@ mod openbsd;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
+use serde::{Deserialize, Serialize};
+
 use crate::pinhole::Pinhole;
 
 /// The longest label in bytes: `PF_RULE_LABEL_SIZE` of `<net/pfvar.h>` is 64 with the NUL, on both systems. pfctl refuses a longer one.
 pub const LABEL_MAX: usize = 63;
 
 /// Which pf it is: the languages differ in how translation is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Dialect {
     /// FreeBSD 14 and 15: `nat` and `rdr` rules in front of filter rules; filter rules see translated addresses.
     FreeBsd,
@@ -60,7 +62,7 @@ impl Dialect {
 }
 
 /// What the administrator wants of every rule. The names are validated where they are read (`config`).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Options {
     /// Tag data connections with this word and let the administrator's own rules decide about them.
     pub tag: Option<String>,

@@ -11,6 +11,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::Error;
@@ -106,7 +107,7 @@ impl Drop for Watch {
 }
 
 /// One direction of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Tuple {
     /// Where packets of this direction come from.
     pub source: SocketAddr,
@@ -115,7 +116,7 @@ pub struct Tuple {
 }
 
 /// A TCP connection in the kernel's table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Flow {
     /// The connection as the initiator sees it, before any translation.
     pub original: Tuple,
@@ -141,7 +142,7 @@ impl Flow {
 }
 
 /// What one direction of a connection carried.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// Bytes of whole IP packets, headers included, also of retransmissions. The payload cannot be had from it: TCP headers
     /// vary in length with their options.
@@ -151,7 +152,7 @@ pub struct Tally {
 }
 
 /// What a connection carried, if the kernel counts (pf always, Linux with `net.netfilter.nf_conntrack_acct`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// From the host that dialled: the client in passive mode, the server in active mode.
     pub from_initiator: Tally,
@@ -183,7 +184,7 @@ impl Counters {
 }
 
 /// An end of a data connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum End {
     /// The host that dialled: the client in passive mode, the server in active mode.
     Initiator,
@@ -192,7 +193,7 @@ pub enum End {
 }
 
 /// `enum tcp_conntrack`, linux/netfilter/nf_conntrack_tcp.h, and `TCPS_…`, netinet/tcp_fsm.h, as far as anybody here asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TcpState {
     /// `NONE`, `SYN_SENT`, `SYN_RECV`, `SYN_SENT2`: not yet established.
     Opening,
@@ -205,7 +206,7 @@ pub enum TcpState {
 }
 
 /// A connection at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// Which.
     pub flow: Flow,

@@ -152,6 +152,36 @@ impl Registry {
         gone.iter().for_each(|flow| self.end(flow, None));
     }
 
+    /// Takes in a connection that was found by looking, whatever it has come to meanwhile, if somebody waits for it or follows
+    /// it.
+    pub(in crate::firewall) fn see(&mut self, snapshot: &Snapshot) {
+        if !self.flows.contains_key(&snapshot.flow) && self.awaits(&snapshot.flow.key()) {
+            self.begin(snapshot.flow);
+        }
+        self.advance(&snapshot.flow, snapshot.state, |_| snapshot.counters);
+    }
+
+    /// Whether somebody waits for a connection with this key.
+    pub(in crate::firewall) fn awaits(&self, key: &Key) -> bool {
+        self.waiting.contains_key(key)
+    }
+
+    /// Connections that somebody follows.
+    pub(in crate::firewall) fn followed(&self) -> impl Iterator<Item = &Flow> {
+        self.flows.iter().filter(|(_, followed)| followed.listener.is_some()).map(|(flow, _)| flow)
+    }
+
+    /// Whether somebody follows a connection.
+    pub(in crate::firewall) fn is_followed(&self, flow: &Flow) -> bool {
+        self.flows.get(flow).is_some_and(|followed| followed.listener.is_some())
+    }
+
+    /// Forgets connections that nobody follows any more.
+    pub(in crate::firewall) fn retain_followed(&mut self) {
+        self.flows.retain(|_, followed| followed.listener.is_some());
+        self.live = self.flows.values().filter(|followed| !followed.closed).count();
+    }
+
     fn begin(&mut self, flow: Flow) {
         let listener = self.waiting.remove(&flow.key());
         if let Some(listener) = &listener {
@@ -184,7 +214,8 @@ impl Registry {
         }
     }
 
-    fn end(&mut self, flow: &Flow, counters: Option<Counters>) {
+    /// A connection is gone.
+    pub(in crate::firewall) fn end(&mut self, flow: &Flow, counters: Option<Counters>) {
         let Some(followed) = self.flows.remove(flow) else { return };
         if !followed.closed {
             self.live = self.live.saturating_sub(1);
