@@ -254,7 +254,7 @@ fn bind(config: &Config) -> anyhow::Result<Vec<(TcpListener, usize)>> {
     let mut sockets = Vec::new();
     for (at, listener) in config.listeners.iter().enumerate() {
         for &address in &listener.listen {
-            let transparent = listener.capture == crate::config::Capture::Tproxy;
+            let transparent = matches!(listener.capture, config::Capture::Tproxy | config::Capture::Divert);
             let socket =
                 sys::listen(address, transparent).map_err(|error| cannot_listen(&listener.name, address, error))?;
             sockets.push((socket, at));
@@ -265,9 +265,12 @@ fn bind(config: &Config) -> anyhow::Result<Vec<(TcpListener, usize)>> {
 
 fn cannot_listen(name: &str, address: SocketAddr, error: std::io::Error) -> anyhow::Error {
     use std::io::ErrorKind;
+    let in_use =
+        format!("another program listens there (`{}` names it); stop it or choose another port", sys::WHO_LISTENS);
     let advice = match error.kind() {
-        ErrorKind::AddrInUse => "another program listens there (`ss -ltnp` names it); stop it or choose another port",
+        ErrorKind::AddrInUse => in_use.as_str(),
         ErrorKind::AddrNotAvailable => "no interface of this host has that address",
+        ErrorKind::PermissionDenied if cfg!(not(target_os = "linux")) => "ports below 1024 need root",
         ErrorKind::PermissionDenied => {
             "ports below 1024 and `capture: tproxy` need root, or CAP_NET_BIND_SERVICE and CAP_NET_ADMIN"
         }
@@ -295,9 +298,10 @@ fn check_descriptors(config: &Config) {
     let wanted = u64::from(config.limits.sessions) * 2 + SPARE_DESCRIPTORS;
     match sys::raise_descriptor_limit() {
         Ok(limit) if limit < wanted => tracing::warn!(
-            "limits.sessions is {}, which takes {wanted} open files, but the limit is {limit}; raise it (LimitNOFILE=) or \
+            "limits.sessions is {}, which takes {wanted} open files, but the limit is {limit}; raise it ({}) or \
              lower limits.sessions",
-            config.limits.sessions
+            config.limits.sessions,
+            sys::OPEN_FILES
         ),
         Ok(_) => {}
         Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),

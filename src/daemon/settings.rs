@@ -96,6 +96,7 @@ pub(super) fn listener(listener: &config::Listener) -> proxy::ListenerSettings {
         capture: match listener.capture {
             config::Capture::Redirect => proxy::Capture::Redirect,
             config::Capture::Tproxy => proxy::Capture::Tproxy,
+            config::Capture::Divert => proxy::Capture::Divert,
             config::Capture::Direct => proxy::Capture::Direct,
         },
         route: match listener.mode {
