@@ -8,5 +8,6 @@ mod accepts;
 mod fake;
 mod grammar;
 mod model;
+mod packets;
 mod program;
 mod state;
