@@ -93,6 +93,9 @@ pub(super) enum Command {
     ///   pfctl -n -f pf.conf.new
     #[command(verbatim_doc_comment)]
     Rules(Rules),
+    /// What `run` starts for itself with `backend: pf`: the process that stays root
+    #[command(hide = true)]
+    Keeper,
     /// Print the effective configuration, defaults filled in
     ///
     /// As YAML that can be used as a configuration file, or as JSON.

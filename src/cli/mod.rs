@@ -40,6 +40,7 @@ pub fn main() -> ExitCode {
         Command::Run(run) => self::run(run),
         Command::Check(check) => self::check(&check),
         Command::Rules(rules) => self::rules(&rules),
+        Command::Keeper => daemon::keep(),
         Command::ShowConfig(show) => show_config(&show),
     };
     match done {

@@ -2,7 +2,7 @@
 //!
 //! Lives here: [`Config`] and its parts: plain data that makes sense as it stands, so nobody downstream checks it again. Below
 //! it: `raw` (the shape of the file), `validate` (from shape to meaning), `render` (back again), `review` (warnings, what a
-//! reload can change), `values` (durations, port ranges), `error` and `locate` (what is wrong, and where), `defaults`.
+//! reload can change), `system` (for which system it is), `values` (durations, port ranges), `error` and `locate` (what is wrong, and where), `defaults`.
 //! Not here: the settings types of other layers; `daemon` makes those from these.
 
 pub mod defaults;
@@ -11,6 +11,7 @@ mod locate;
 mod raw;
 mod render;
 mod review;
+pub mod system;
 mod validate;
 mod values;
 
@@ -70,10 +71,13 @@ words! {
 words! {
     /// How connections get to the listener, and so how the original destination is learnt.
     Capture {
-        /// An nftables `redirect` or `dnat` rule: ask conntrack (`SO_ORIGINAL_DST`).
+        /// An nftables `redirect` or `dnat` rule: ask conntrack (`SO_ORIGINAL_DST`). A `rdr` rule of FreeBSD's pf: ask pf
+        /// (`DIOCNATLOOK`).
         Redirect = "redirect",
         /// An nftables `tproxy` rule: the local address of the socket.
         Tproxy = "tproxy",
+        /// A `divert-to` rule of OpenBSD's pf: the local address of the socket.
+        Divert = "divert",
         /// Clients dial the listener: its own address.
         Direct = "direct",
     }

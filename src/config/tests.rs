@@ -225,7 +225,7 @@ fn modes_need_what_they_need_and_nothing_else() {
     refused(&forward("mode: backward"), "listeners[0].mode", Some((3, 11)), "\"backward\"", "forward, reverse, login");
     refused(&forward("mode: login"), "listeners[0].mode", Some((3, 11)), "can't do login mode yet", "mode: reverse");
     refused(&forward("mode: login"), "listeners[0].mode", Some((3, 11)), "this version (0.1.0)", "");
-    refused(&forward("capture: divert"), "listeners[0].capture", Some((3, 14)), "divert-to yet", "redirect or tproxy");
+    refused(&forward("capture: divert"), "listeners[0].capture", Some((3, 14)), "OpenBSD's", "redirect or tproxy");
     refused(&forward("capture: direct"), "listeners[0].capture", Some((3, 14)), "name no server", "mode: reverse");
     refused(&forward("mode: reverse"), "listeners[0].server", Some((2, 5)), "needs to know the server", "server:");
     refused(&forward("server: 192.0.2.1"), "listeners[0].server", Some((3, 13)), "client chooses", "remove `server`");
@@ -345,6 +345,28 @@ fn a_file_for_pf_can_be_read_on_linux_when_it_says_whose() {
     refused(&states, "data.tracking", Some((2, 19)), "backend: nftables", "conntrack or off");
     let enable = parse(&with("data: { accounting: enable }\n"));
     assert!(enable.warnings().iter().any(|warning| warning.contains("pf always counts")));
+}
+
+#[test]
+fn how_connections_get_here_depends_on_the_system_that_the_file_is_for() {
+    let with = |firewall: &str, line: &str| {
+        format!("listeners:\n  - listen: 0.0.0.0:8021\n    {line}\nfirewall: {{ {firewall} }}\n")
+    };
+    let pf = |dialect: &str| format!("backend: pf, pf: {{ dialect: {dialect} }}");
+    for (dialect, usual, other) in [("freebsd", Capture::Redirect, "divert"), ("openbsd", Capture::Divert, "redirect")]
+    {
+        let config = parse(&with(&pf(dialect), "mode: forward"));
+        assert_eq!(config.listeners[0].capture, usual, "the default on {dialect}");
+        assert_eq!(parse(&config.to_yaml()), config);
+        for (word, instead) in [(other, usual.as_str()), ("tproxy", usual.as_str())] {
+            let text = with(&pf(dialect), &format!("capture: {word}"));
+            refused(&text, "listeners[0].capture", Some((3, 14)), "", &format!("use {instead}"));
+        }
+    }
+    // Who opens no pinholes needs to be told where a connection was going all the same, by this system.
+    refused(&with("backend: dry-run", "capture: divert"), "listeners[0].capture", Some((3, 14)), "OpenBSD's", "Linux");
+    // A listener's fault is told first, as it stands first in the file.
+    refused(&with("backend: pf", "capture: divert"), "listeners[0].capture", Some((3, 14)), "OpenBSD's", "Linux");
 }
 
 #[test]

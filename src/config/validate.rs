@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::raw::{
     Raw, RawControl, RawData, RawFirewall, RawLimits, RawLog, RawMetrics, RawNftables, RawPf, RawTimeouts, Scalar,
 };
+use super::system::System;
 use super::values::{Fault, PortRange, parse_duration, parse_ports};
 use super::{
     Accounting, Backend, Config, Control, Data, Dialect, Firewall, Level, Limits, Log, LogFormat, Metrics, Nftables,
@@ -24,8 +25,11 @@ type Keyed<T> = Result<T, (String, Fault)>;
 
 /// Makes sense of a file, or says what does not.
 pub(super) fn config(raw: Raw) -> Keyed<Config> {
-    let listeners = listener::all(raw.listeners.unwrap_or_default())?;
-    let firewall = firewall(raw.firewall.unwrap_or_default())?;
+    let firewall = firewall(raw.firewall.unwrap_or_default());
+    let system = firewall.as_ref().map_or(System::HERE, System::of);
+    // In the order of the file: a fault of a listener comes before one of the firewall.
+    let listeners = listener::all(raw.listeners.unwrap_or_default(), system)?;
+    let firewall = firewall?;
     let user = raw.user.unwrap_or_else(|| Some(Scalar(defaults::USER.to_owned())));
     Ok(Config {
         listeners,

@@ -3,6 +3,7 @@
 //! Lives here: the process from a validated configuration to its end, as two lists of steps. Below it: `settings` (from the
 //! configuration to what each layer takes), `netfilter` (what only Linux has), `service` (telling who started us), `signals`. Not here: the command line (`cli`), anything about sessions (`proxy`).
 
+mod keeper;
 mod netfilter;
 mod service;
 mod settings;
@@ -16,6 +17,7 @@ use anyhow::Context;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::{self, Config};
+use crate::firewall::pf::Pf;
 use crate::firewall::worker::Firewall;
 use crate::observe::http;
 use crate::observe::metrics::Metrics;
@@ -24,7 +26,10 @@ use crate::observe::{Ready, logging};
 use crate::protocol::command;
 use crate::proxy::{GoingDown, Parts, Shared, listener};
 use crate::sys;
+use keeper::{Errands, Keeper};
 use signals::Signal;
+
+pub use keeper::serve as keep;
 
 /// Descriptors that are not sessions': listeners, log, netlink, epoll, metrics connections.
 const SPARE_DESCRIPTORS: u64 = 64;
@@ -46,12 +51,29 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     let names: Vec<&str> = config.listeners.iter().map(|listener| listener.name.as_str()).collect();
     let metrics = Metrics::new(&names, &command::names());
     let transfers = config.log.transfers.as_deref().map(open_transfer_log).transpose()?;
-    let firewall = Firewall::start(settings::backend(&config)?, settings::worker(&config)?)?;
+    let worker = settings::worker(&config)?;
+    let mut keeper = match config.firewall.backend {
+        config::Backend::Pf => Some(Keeper::start(&config, file.as_deref())?),
+        _ => None,
+    };
+    // Before there are threads, and when everything is open that needs a privilege.
+    if keeper.is_some() {
+        keeper::drop_privileges(&config)?;
+    }
+    let backend = match keeper.as_mut().and_then(Keeper::backend) {
+        Some(backend) => backend,
+        None => settings::backend(&config)?,
+    };
+    let firewall = Firewall::start(backend, worker)?;
     // Before the tracker, which looks at it when it starts.
     if config.firewall.backend == crate::config::Backend::Nftables {
         netfilter::prepare(config.data.accounting);
     }
-    let tracker = settings::tracker(&config)?;
+    let tracker = match &keeper {
+        Some(keeper) => keeper.tracker()?,
+        None => settings::tracker(&config)?,
+    };
+    let files = Files { file, errands: keeper.as_ref().map(Keeper::errands) };
 
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
@@ -60,7 +82,8 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     let listening = config.listeners.iter().flat_map(|l| l.listen.iter().map(SocketAddr::port)).collect();
     let shared =
         Arc::new(Shared::new(Parts { firewall, tracker, metrics, transfers, live, listening, going_down: told }));
-    let served = runtime.block_on(serve(config, file, listeners, metrics_listener, &shared, &tell, &logging));
+    let ended = keeper.map(Keeper::ended).transpose()?;
+    let served = runtime.block_on(serve(config, files, ended, listeners, metrics_listener, &shared, &tell, &logging));
     // Sessions that were told to end now may still be in the middle of something.
     runtime.shutdown_background();
     if let Some(tracker) = &shared.tracker {
@@ -77,19 +100,23 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
 pub fn check(config: &Config) -> anyhow::Result<()> {
     match config.firewall.backend {
         config::Backend::Nftables => netfilter::check(config)?,
-        config::Backend::DryRun | config::Backend::Pf => {}
+        config::Backend::Pf => Pf::new(settings::pf(config)?, std::process::id()).rehearse()?,
+        config::Backend::DryRun => {}
     }
     Ok(())
 }
 
 /// What this machine lacks that is not needed, but wanted. One sentence each.
-pub fn advice(config: &Config) -> Vec<&'static str> {
+pub fn advice(config: &Config) -> Vec<String> {
     match config.firewall.backend {
         config::Backend::Nftables
             if config.data.accounting == config::Accounting::Leave
                 && config.data.tracking == config::Tracking::Conntrack =>
         {
-            netfilter::advice().into_iter().collect()
+            netfilter::advice().into_iter().map(str::to_owned).collect()
+        }
+        config::Backend::Pf => {
+            settings::pf(config).map(|settings| Pf::new(settings, std::process::id()).advice()).unwrap_or_default()
         }
         _ => Vec::new(),
     }
@@ -97,7 +124,8 @@ pub fn advice(config: &Config) -> Vec<&'static str> {
 
 async fn serve(
     config: Config,
-    file: Option<PathBuf>,
+    files: Files,
+    mut keeper_ended: Option<watch::Receiver<bool>>,
     listeners: Vec<(TcpListener, usize)>,
     metrics_listener: Option<TcpListener>,
     shared: &Arc<Shared>,
@@ -123,13 +151,21 @@ async fn serve(
     service::ready();
 
     let mut running = config;
+    let mut lost = false;
     loop {
         let signal = tokio::select! {
             signal = signals.next() => signal,
             _ = all_ended.recv() => break,
+            () = ended(&mut keeper_ended) => {
+                keeper_ended = None;
+                tracing::error!("the keeper, the process that changes pf, has ended: no pinhole can be opened; stopping");
+                lost = true;
+                tell.send_replace(GoingDown::Now);
+                continue;
+            }
         };
         match signal {
-            Signal::Reload => reload(&mut running, file.as_deref(), shared, logging),
+            Signal::Reload => reload(&mut running, &files, shared, logging),
             Signal::Stop if *tell.borrow() == GoingDown::No => {
                 ready.set(false);
                 service::stopping();
@@ -146,16 +182,51 @@ async fn serve(
         }
     }
     tracing::info!("stopped");
+    anyhow::ensure!(!lost, "the keeper ended before the daemon did; start ftpgate again, which removes what it left");
     Ok(())
 }
 
+/// Waits for the end of the keeper; for ever if there is none.
+async fn ended(keeper: &mut Option<watch::Receiver<bool>>) {
+    match keeper {
+        Some(ended) => drop(ended.wait_for(|ended| *ended).await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Files that are looked at again while the daemon runs, possibly through the keeper: for the daemon itself they are out of
+/// reach then.
+struct Files {
+    file: Option<PathBuf>,
+    errands: Option<Errands>,
+}
+
+impl Files {
+    /// Reads the configuration file `path` as it is now.
+    fn load(&self, path: &Path) -> anyhow::Result<Config> {
+        Ok(match &self.errands {
+            Some(errands) => Config::parse(&errands.configuration()?, &path.display().to_string())?,
+            None => Config::load(path)?,
+        })
+    }
+
+    /// Opens the transfer log again.
+    fn reopen(&self, log: &Xferlog) -> std::io::Result<()> {
+        match &self.errands {
+            Some(errands) => log.replace(errands.transfers()?),
+            None => log.reopen()?,
+        }
+        Ok(())
+    }
+}
+
 /// Reads the configuration again. A faulty one changes nothing.
-fn reload(running: &mut Config, file: Option<&Path>, shared: &Shared, logging: &logging::Handle) {
-    let Some(file) = file else {
+fn reload(running: &mut Config, files: &Files, shared: &Shared, logging: &logging::Handle) {
+    let Some(file) = &files.file else {
         tracing::warn!("SIGHUP: there is no configuration file to read again; the arguments stay in force");
         return;
     };
-    let new = match Config::load(file) {
+    let new = match files.load(file) {
         Ok(new) => new,
         Err(error) => {
             tracing::error!("SIGHUP: the configuration stays as it was: {error}");
@@ -167,7 +238,7 @@ fn reload(running: &mut Config, file: Option<&Path>, shared: &Shared, logging: &
         tracing::warn!(key, "changed, but takes effect only after a restart");
     }
     shared.reload(settings::live(&new, shared.tracker.is_some()));
-    if let Some(Err(error)) = shared.transfers.as_ref().map(Xferlog::reopen) {
+    if let Some(Err(error)) = shared.transfers.as_ref().map(|log| files.reopen(log)) {
         tracing::error!(%error, "cannot open the transfer log (log.transfers) again; the old file stays in use");
     }
     logging.set_level(settings::level(&new));
@@ -183,7 +254,7 @@ fn bind(config: &Config) -> anyhow::Result<Vec<(TcpListener, usize)>> {
     let mut sockets = Vec::new();
     for (at, listener) in config.listeners.iter().enumerate() {
         for &address in &listener.listen {
-            let transparent = listener.capture == crate::config::Capture::Tproxy;
+            let transparent = matches!(listener.capture, config::Capture::Tproxy | config::Capture::Divert);
             let socket =
                 sys::listen(address, transparent).map_err(|error| cannot_listen(&listener.name, address, error))?;
             sockets.push((socket, at));
@@ -194,9 +265,12 @@ fn bind(config: &Config) -> anyhow::Result<Vec<(TcpListener, usize)>> {
 
 fn cannot_listen(name: &str, address: SocketAddr, error: std::io::Error) -> anyhow::Error {
     use std::io::ErrorKind;
+    let in_use =
+        format!("another program listens there (`{}` names it); stop it or choose another port", sys::WHO_LISTENS);
     let advice = match error.kind() {
-        ErrorKind::AddrInUse => "another program listens there (`ss -ltnp` names it); stop it or choose another port",
+        ErrorKind::AddrInUse => in_use.as_str(),
         ErrorKind::AddrNotAvailable => "no interface of this host has that address",
+        ErrorKind::PermissionDenied if cfg!(not(target_os = "linux")) => "ports below 1024 need root",
         ErrorKind::PermissionDenied => {
             "ports below 1024 and `capture: tproxy` need root, or CAP_NET_BIND_SERVICE and CAP_NET_ADMIN"
         }
@@ -224,9 +298,10 @@ fn check_descriptors(config: &Config) {
     let wanted = u64::from(config.limits.sessions) * 2 + SPARE_DESCRIPTORS;
     match sys::raise_descriptor_limit() {
         Ok(limit) if limit < wanted => tracing::warn!(
-            "limits.sessions is {}, which takes {wanted} open files, but the limit is {limit}; raise it (LimitNOFILE=) or \
+            "limits.sessions is {}, which takes {wanted} open files, but the limit is {limit}; raise it ({}) or \
              lower limits.sessions",
-            config.limits.sessions
+            config.limits.sessions,
+            sys::OPEN_FILES
         ),
         Ok(_) => {}
         Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),

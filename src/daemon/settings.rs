@@ -9,8 +9,9 @@ use tracing::level_filters::LevelFilter;
 
 use super::netfilter;
 use crate::config::{self, Config};
+use crate::firewall::pf::rules::{Dialect, Options};
 use crate::firewall::tracking::Follow;
-use crate::firewall::{self, Backend, dry_run, worker};
+use crate::firewall::{self, Backend, dry_run, pf, worker};
 use crate::observe::logging::Format;
 use crate::proxy;
 use crate::session;
@@ -26,9 +27,26 @@ pub(super) fn backend(config: &Config) -> Result<Box<dyn Backend>, firewall::Err
     Ok(match config.firewall.backend {
         config::Backend::DryRun => Box::new(dry_run::DryRun::new()),
         config::Backend::Nftables => netfilter::backend(config)?,
-        config::Backend::Pf => {
-            return Err(firewall::Error::new(firewall::ErrorKind::Unsupported, "pf: not merged yet"));
-        }
+        config::Backend::Pf => Box::new(pf::Pf::new(pf(config)?, std::process::id())),
+    })
+}
+
+/// The pf backend.
+///
+/// # Errors
+/// Nobody said whose pf it is; the configuration does not let that happen.
+pub(super) fn pf(config: &Config) -> Result<pf::Settings, firewall::Error> {
+    let config::Pf { anchor, tag, queue, rtable, log, dialect, pfctl } = config.firewall.pf.clone();
+    let unknown =
+        || firewall::Error::new(firewall::ErrorKind::Unsupported, "set firewall.pf.dialect: freebsd | openbsd");
+    Ok(pf::Settings {
+        dialect: match dialect.ok_or_else(unknown)? {
+            config::Dialect::FreeBsd => Dialect::FreeBsd,
+            config::Dialect::OpenBsd => Dialect::OpenBsd,
+        },
+        anchor,
+        options: Options { tag, queue, rtable, log },
+        pfctl,
     })
 }
 
@@ -78,6 +96,7 @@ pub(super) fn listener(listener: &config::Listener) -> proxy::ListenerSettings {
         capture: match listener.capture {
             config::Capture::Redirect => proxy::Capture::Redirect,
             config::Capture::Tproxy => proxy::Capture::Tproxy,
+            config::Capture::Divert => proxy::Capture::Divert,
             config::Capture::Direct => proxy::Capture::Direct,
         },
         route: match listener.mode {

@@ -93,9 +93,13 @@ impl Xferlog {
     /// # Errors
     /// As of `open`; the old file stays in use.
     pub fn reopen(&self) -> io::Result<()> {
-        let file = append(&self.path)?;
-        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
+        self.replace(append(&self.path)?);
         Ok(())
+    }
+
+    /// From now on uses this file, which somebody else has opened for appending.
+    pub fn replace(&self, file: File) {
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
     }
 
     /// Appends a line, in one write, so that lines never mix.

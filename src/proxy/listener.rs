@@ -49,7 +49,8 @@ pub async fn serve(
                 tracing::warn!(
                     listener = settings.name,
                     %error,
-                    "cannot accept connections for now; raise the limit of open files (LimitNOFILE=) if this stays"
+                    "cannot accept connections for now; raise the limit of open files ({}) if this stays",
+                    crate::sys::OPEN_FILES
                 );
                 tokio::time::sleep(back_off).await;
                 back_off = (back_off * 2).min(BACK_OFF.1);

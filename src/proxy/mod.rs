@@ -37,10 +37,12 @@ use crate::session::effect::Millis;
 /// How connections reach a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Capture {
-    /// By netfilter's `redirect` or `dnat`: conntrack knows the original destination.
+    /// By netfilter's `redirect` or `dnat`, or pf's `rdr`: the packet filter knows the original destination.
     Redirect,
     /// By netfilter's `tproxy`: the local address is the original destination.
     Tproxy,
+    /// By OpenBSD's `divert-to`: the local address is the original destination.
+    Divert,
     /// The client dials the listener itself.
     Direct,
 }

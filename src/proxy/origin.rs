@@ -59,11 +59,11 @@ pub fn find(
 ) -> Result<Way, Lost> {
     let redirected = match listener.capture {
         Capture::Redirect => sys::original_destination(socket, client, local).map(canonical).unwrap_or(local),
-        Capture::Tproxy | Capture::Direct => local,
+        Capture::Tproxy | Capture::Divert | Capture::Direct => local,
     };
     match &listener.route {
         Route::Original => {
-            // A connection that nothing redirected names our own listener here (with tproxy it does so by its address).
+            // A connection that nothing redirected names our own listener here (with tproxy and divert it does so by its address).
             if shared.is_own(redirected.ip()) {
                 let dialled_us = redirected == local && shared.listening.contains(&local.port());
                 return Err(if dialled_us { Lost::NotRedirected } else { Lost::Loop });

@@ -14,6 +14,15 @@ pub(super) const SIOCATMARK: ioctl_num_type = super::abi::SIOCATMARK as ioctl_nu
 // nix makes the number from `_IOR('s', 7, int)`.
 const _: () = assert!(nix::request_code_read!(b's', 7, size_of::<nix::libc::c_int>()) == SIOCATMARK);
 
+/// login.conf(5): the class `daemon`, or one for ftpgate.
+pub const OPEN_FILES: &str = "openfiles in login.conf";
+
+/// `divert-to` asks nothing of the socket.
+#[allow(clippy::unnecessary_wraps)] // elsewhere it can fail
+pub(super) fn accept_foreign(_socket: &Socket, _ipv6: bool) -> io::Result<()> {
+    Ok(())
+}
+
 /// The port is chosen when the socket is bound: nothing puts that off. One address can so make no more connections than
 /// `net.inet.ip.portrange` (FreeBSD) or `net.inet.ip.porthilast` (OpenBSD) has ports.
 #[allow(clippy::unnecessary_wraps)] // elsewhere it can fail

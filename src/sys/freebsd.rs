@@ -17,7 +17,10 @@ use socket2::{Socket, TcpKeepalive};
 use super::abi;
 use super::natlook::FreeBsd as Natlook;
 
-pub(super) use super::bsd::{SIOCATMARK, bind_without_port};
+pub use super::bsd::OPEN_FILES;
+pub(super) use super::bsd::{SIOCATMARK, accept_foreign, bind_without_port};
+
+pub const WHO_LISTENS: &str = "sockstat -l -P tcp";
 
 const _: () = {
     assert!(libc::IP_BINDANY == abi::FREEBSD_IP_BINDANY);

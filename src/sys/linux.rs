@@ -15,6 +15,9 @@ use socket2::{SockRef, Socket, TcpKeepalive};
 /// asm-generic/sockios.h
 pub(super) const SIOCATMARK: ioctl_num_type = 0x8905;
 
+pub const WHO_LISTENS: &str = "ss -ltnp";
+pub const OPEN_FILES: &str = "LimitNOFILE=";
+
 /// Where a redirected connection was going (`SO_ORIGINAL_DST`, linux/netfilter_ipv4.h; `IP6T_SO_ORIGINAL_DST`,
 /// linux/netfilter_ipv6/ip6_tables.h). Of a connection that was not redirected it is the local address.
 pub(super) fn original_destination(
@@ -31,6 +34,11 @@ pub(super) fn original_destination(
 #[allow(clippy::unnecessary_wraps)] // elsewhere it can fail
 pub(super) fn prepare_original_destination() -> io::Result<()> {
     Ok(())
+}
+
+/// As of [`set_transparent`]: the same option serves listeners.
+pub(super) fn accept_foreign(socket: &Socket, ipv6: bool) -> io::Result<()> {
+    set_transparent(socket, ipv6)
 }
 
 /// `IP_TRANSPARENT`, ip(7): bind to, and accept for, addresses that are not this host's. Needs CAP_NET_ADMIN.

@@ -46,6 +46,12 @@ pub use descriptor::{recv_fd, send_fd};
 /// OpenBSD `kern.somaxconn`.
 const BACKLOG: i32 = 1024;
 
+/// The command that says who listens on a port.
+pub use imp::WHO_LISTENS;
+
+/// Where the limit of open files is raised for a service.
+pub use imp::OPEN_FILES;
+
 /// How a peer that vanished without a FIN is noticed: first probe after a minute of silence, the connection given up after
 /// two. (The kernel's own default is two hours, and OpenBSD has no other for a single socket.)
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
@@ -82,7 +88,7 @@ pub fn at_urgent_mark(socket: &impl AsFd) -> bool {
 }
 
 /// A listening socket, non-blocking. `transparent`: it may accept connections to addresses that are not this host's
-/// (Linux `IP_TRANSPARENT`, ip(7); needs CAP_NET_ADMIN. A BSD's `divert-to` does not ask for it).
+/// (Linux: `IP_TRANSPARENT`, ip(7), which needs CAP_NET_ADMIN. pf's `divert-to` asks no such thing of the socket).
 ///
 /// # Errors
 /// As of `bind` and `listen`.
@@ -94,7 +100,7 @@ pub fn listen(address: SocketAddr, transparent: bool) -> io::Result<TcpListener>
     }
     socket.set_reuse_address(true)?;
     if transparent {
-        imp::set_transparent(&socket, address.is_ipv6())?;
+        imp::accept_foreign(&socket, address.is_ipv6())?;
     }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

@@ -20,7 +20,10 @@ use socket2::{Socket, TcpKeepalive};
 use super::abi;
 use super::natlook::OpenBsd as Natlook;
 
-pub(super) use super::bsd::{SIOCATMARK, bind_without_port};
+pub use super::bsd::OPEN_FILES;
+pub(super) use super::bsd::{SIOCATMARK, accept_foreign, bind_without_port};
+
+pub const WHO_LISTENS: &str = "fstat | grep tcp";
 
 const _: () = {
     assert!(libc::SO_BINDANY == abi::OPENBSD_SO_BINDANY);

@@ -12,6 +12,7 @@
 mod arguments;
 #[path = "../pf/grammar/mod.rs"]
 mod grammar;
+mod realise;
 mod show;
 #[path = "../pf/state.rs"]
 mod state;
@@ -162,6 +163,9 @@ fn load(store: &Store, load: &Load, stdin: &str) -> Answer {
             false => anchors.insert(name.to_owned(), text),
         };
         store.write_anchors(&anchors);
+        if let Some(mark) = store.realise() {
+            realise::realise(store.dialect, &anchors, mark.trim());
+        }
     }
     Answer::default()
 }

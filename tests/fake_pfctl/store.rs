@@ -2,7 +2,7 @@
 //!
 //! Kept: `anchors` (JSON, name to text), `main` (text), `states` (JSON), `calls.log` (one JSON line per invocation), `lock`. Knobs:
 //! `fail_busy` (how many of the next loads fail with EBUSY, and at will at which request), `hang` (milliseconds to sleep
-//! first), `limit_anchors`, `altq` (a FreeBSD kernel with queues), `disabled` and `denied` (by being there). A file is replaced
+//! first), `realise` (the mark of what anchors let pass, see `realise.rs`), `limit_anchors`, `altq` (a FreeBSD kernel with queues), `disabled` and `denied` (by being there). A file is replaced
 //! whole, so that a reader needs no lock.
 
 use std::collections::BTreeMap;
@@ -106,6 +106,11 @@ impl Store {
 
     pub fn altq(&self) -> bool {
         self.folder.join("altq").exists()
+    }
+
+    /// The mark that forwarded connections get if anchors are to work.
+    pub fn realise(&self) -> Option<String> {
+        self.read("realise")
     }
 
     pub fn hang(&self) {

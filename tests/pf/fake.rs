@@ -104,6 +104,11 @@ impl Fake {
         let _ = fs::remove_file(self.folder.join(name));
     }
 
+    /// From now on what anchors say is done by nftables; what they let pass gets this mark.
+    pub fn realise(&self, mark: &str) {
+        self.put("realise", mark);
+    }
+
     /// The next `times` loads fail with EBUSY at their end.
     pub fn fail_busy(&self, times: u32) {
         self.put("fail_busy", &times.to_string());

@@ -9,5 +9,6 @@ mod fake;
 mod grammar;
 mod model;
 mod ours;
+mod packets;
 mod program;
 mod state;

@@ -211,6 +211,8 @@ impl Ruleset<'_> {
                     }
                 }
                 Capture::Tproxy => self.rule(&format!("meta mark {ROUTE_MARK} tcp dport 21 accept")),
+                // nftables has no such thing, and the configuration does not take it.
+                Capture::Divert => {}
                 Capture::Direct => {
                     for listen in listener.listen.iter().filter(|listen| listen.port() != 0) {
                         self.rule(&format!("{} tcp dport {} accept", own_address(*listen), listen.port()));

@@ -5,12 +5,13 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::super::raw::{OneOrMany, RawListener};
+use super::super::system::{System, capture_fits};
 use super::super::values::Fault;
 use super::super::{Capture, Ftps, Listener, Mode, Source, defaults};
 use super::{Keyed, address, endpoint, keyed, later, ports, word};
 
 /// All listeners; at least one, and no two in each other's way.
-pub(super) fn all(raw: Vec<RawListener>) -> Keyed<Vec<Listener>> {
+pub(super) fn all(raw: Vec<RawListener>, system: System) -> Keyed<Vec<Listener>> {
     if raw.is_empty() {
         let fault = Fault::new(
             "there is no listener, so no client could ever arrive",
@@ -20,7 +21,7 @@ pub(super) fn all(raw: Vec<RawListener>) -> Keyed<Vec<Listener>> {
     }
     let mut listeners: Vec<Listener> = Vec::with_capacity(raw.len());
     for (index, raw) in raw.into_iter().enumerate() {
-        let listener = one(index, raw)?;
+        let listener = one(index, raw, system)?;
         apart(index, &listener, &listeners)?;
         listeners.push(listener);
     }
@@ -60,7 +61,7 @@ fn collide(a: SocketAddr, b: SocketAddr) -> bool {
         && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
 }
 
-fn one(index: usize, raw: RawListener) -> Keyed<Listener> {
+fn one(index: usize, raw: RawListener, system: System) -> Keyed<Listener> {
     let key = |name: &str| format!("listeners[{index}].{name}");
     let name = match raw.name {
         Some(name) => keyed(&key("name"), label(&name.0))?,
@@ -76,19 +77,18 @@ fn one(index: usize, raw: RawListener) -> Keyed<Listener> {
             "use `mode: reverse` with `server`, or `mode: forward` with a redirect rule (`ftpgate rules`)",
         )],
     )?;
-    let capture = word(
-        &key("capture"),
-        raw.capture.as_ref(),
-        Capture::Redirect,
-        &[("divert", "OpenBSD's divert-to", "use redirect or tproxy on Linux; divert comes with the pf backend")],
-    )?;
+    let capture = word(&key("capture"), raw.capture.as_ref(), system.usual_capture(), &[])?;
+    keyed(&key("capture"), capture_fits(capture, system))?;
     let ftps = ftps(&key("ftps"), raw.ftps.as_ref())?;
     let listen = listen(&key("listen"), raw.listen.unwrap_or_default(), capture)?;
     let source = source(&key("source"), raw.source.as_ref(), capture)?;
     if mode == Mode::Forward && capture == Capture::Direct {
         let fault = Fault::new(
             "clients that dial the gateway itself (capture: direct) name no server for mode: forward",
-            "use `mode: reverse` with `server`, or capture: redirect with a redirect rule (`ftpgate rules`)",
+            format!(
+                "use `mode: reverse` with `server`, or capture: {} with its rule (`ftpgate rules`)",
+                system.usual_capture().as_str()
+            ),
         );
         return Err((key("capture"), fault));
     }
@@ -148,7 +148,7 @@ fn source(key: &str, raw: Option<&OneOrMany>, capture: Capture) -> Keyed<Source>
         ["client"] if capture == Capture::Direct => {
             let fault = Fault::new(
                 "the client's own address as source needs the server's answers to be routed back through a capture rule",
-                "use capture: tproxy or redirect, or `source: gateway`",
+                "use another capture, such as redirect, or `source: gateway`",
             );
             Err((key.to_owned(), fault))
         }

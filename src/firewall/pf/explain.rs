@@ -12,6 +12,8 @@ use crate::firewall::{Error, ErrorKind};
 const DENIED: [&str; 2] = ["Permission denied", "Operation not permitted"];
 const BUSY: &str = "Device busy";
 const NO_ANCHOR: [&str; 2] = ["Anchor does not exist", "No such anchor"];
+/// FreeBSD's kernel has no better word for a queue that it does not have.
+const NO_QUEUE: &str = "DIOCADDRULE: Device busy";
 /// Seen on OpenBSD when a ruleset could not be begun because there are as many anchors as may be.
 const NO_ROOM: &str = "pfctl: pfctl_rules";
 
@@ -34,12 +36,11 @@ pub(super) fn not_run(program: &Path, arguments: &[&str], error: &io::Error) -> 
 pub(super) fn refused(arguments: &[&str], input: &str, output: &Output) -> Error {
     let complaint = output.stderr.trim();
     let (kind, advice) = if DENIED.iter().any(|word| complaint.contains(word)) {
-        (
-            ErrorKind::Permission,
-            "changing pf needs root, and sysctl kern.securelevel below 2",
-        )
+        (ErrorKind::Permission, "changing pf needs root, and sysctl kern.securelevel below 2")
     } else if complaint.contains("/dev/pf") {
         (ErrorKind::Unsupported, "pf is not in the kernel: on FreeBSD `kldload pf` and pf_enable=YES in rc.conf")
+    } else if complaint.contains(NO_QUEUE) {
+        (ErrorKind::Missing, "the queue of firewall.pf.queue is not defined in pf.conf")
     } else if complaint.contains(BUSY) {
         (ErrorKind::Other, "somebody else keeps loading rules into the same anchor")
     } else if complaint.contains(NO_ROOM) || complaint.contains("Cannot allocate memory") {
@@ -68,7 +69,8 @@ fn culprit<'a>(complaint: &str, input: &'a str) -> Option<&'a str> {
 
 /// Whether it may work at the next try.
 pub(super) fn is_busy(error: &Error) -> bool {
-    error.to_string().contains(BUSY)
+    let text = error.to_string();
+    text.contains(BUSY) && !text.contains(NO_QUEUE)
 }
 
 /// Whether it says that there is no such anchor.
@@ -96,8 +98,13 @@ mod tests {
             ("pfctl: DIOCXBEGIN: Operation not permitted\n", ErrorKind::Permission, "securelevel"),
             ("pfctl: /dev/pf: No such file or directory\n", ErrorKind::Unsupported, "kldload pf"),
             ("pfctl: DIOCXCOMMIT: Device busy\n", ErrorKind::Other, "somebody else"),
+            ("pfctl: DIOCADDRULE: Device busy\n", ErrorKind::Missing, "firewall.pf.queue"),
             ("pfctl: pfctl_rules\n", ErrorKind::Full, "set limit anchors 20000"),
-            ("stdin:2: syntax error\npfctl: Syntax error in config file: pf rules not loaded\n", ErrorKind::Other, "nonsense"),
+            (
+                "stdin:2: syntax error\npfctl: Syntax error in config file: pf rules not loaded\n",
+                ErrorKind::Other,
+                "nonsense",
+            ),
             ("", ErrorKind::Other, "exit status: 1"),
         ] {
             let error = told(stderr);
@@ -106,6 +113,7 @@ mod tests {
             assert!(!error.to_string().contains('\n'), "one line: {error}");
         }
         assert!(is_busy(&told("pfctl: DIOCXBEGIN: Device busy")) && !is_busy(&told("")));
+        assert!(!is_busy(&told("pfctl: DIOCADDRULE: Device busy")), "the same at every try");
         assert!(is_no_anchor(&told("pfctl: Anchor does not exist.")));
     }
 
@@ -113,6 +121,9 @@ mod tests {
     fn a_pfctl_that_cannot_be_run_is_told_too() {
         let error = not_run(Path::new("/sbin/pfctl"), &["-s", "info"], &io::Error::from(io::ErrorKind::NotFound));
         assert_eq!(error.kind(), ErrorKind::Unsupported);
-        assert!(error.to_string().contains("/sbin/pfctl") && error.to_string().contains("firewall.pf.pfctl"), "{error}");
+        assert!(
+            error.to_string().contains("/sbin/pfctl") && error.to_string().contains("firewall.pf.pfctl"),
+            "{error}"
+        );
     }
 }
