@@ -10,5 +10,6 @@ mod grammar;
 mod model;
 mod ours;
 mod packets;
+mod pinholes;
 mod program;
 mod state;

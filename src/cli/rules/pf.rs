@@ -206,10 +206,16 @@ impl Skeleton<'_> {
 
     fn own_nat(&mut self) {
         self.section("Your own translation, such as private addresses that leave as the gateway's:");
-        self.remark(match self.dialect {
-            Dialect::OpenBsd => "match out on $outside inet from $inside:network to any nat-to ($outside:0)",
-            Dialect::FreeBsd => "nat on $outside inet from $inside:network to any -> ($outside:0)",
-        });
+        // Tagged by a match rule, which does not end the evaluation: data connections would be translated a second time.
+        let tag = self.config.firewall.pf.tag.as_ref().map(|tag| format!(" ! tagged \"{tag}\"")).unwrap_or_default();
+        match self.dialect {
+            Dialect::OpenBsd => {
+                self.remark(&format!(
+                    "match out on $outside inet from $inside:network to any{tag} nat-to ($outside:0)"
+                ));
+            }
+            Dialect::FreeBsd => self.remark("nat on $outside inet from $inside:network to any -> ($outside:0)"),
+        }
     }
 
     /// How control connections reach the listeners.
