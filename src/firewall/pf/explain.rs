@@ -34,10 +34,7 @@ pub(super) fn not_run(program: &Path, arguments: &[&str], error: &io::Error) -> 
 pub(super) fn refused(arguments: &[&str], input: &str, output: &Output) -> Error {
     let complaint = output.stderr.trim();
     let (kind, advice) = if DENIED.iter().any(|word| complaint.contains(word)) {
-        (
-            ErrorKind::Permission,
-            "changing pf needs root, and sysctl kern.securelevel below 2",
-        )
+        (ErrorKind::Permission, "changing pf needs root, and sysctl kern.securelevel below 2")
     } else if complaint.contains("/dev/pf") {
         (ErrorKind::Unsupported, "pf is not in the kernel: on FreeBSD `kldload pf` and pf_enable=YES in rc.conf")
     } else if complaint.contains(BUSY) {
@@ -97,7 +94,11 @@ mod tests {
             ("pfctl: /dev/pf: No such file or directory\n", ErrorKind::Unsupported, "kldload pf"),
             ("pfctl: DIOCXCOMMIT: Device busy\n", ErrorKind::Other, "somebody else"),
             ("pfctl: pfctl_rules\n", ErrorKind::Full, "set limit anchors 20000"),
-            ("stdin:2: syntax error\npfctl: Syntax error in config file: pf rules not loaded\n", ErrorKind::Other, "nonsense"),
+            (
+                "stdin:2: syntax error\npfctl: Syntax error in config file: pf rules not loaded\n",
+                ErrorKind::Other,
+                "nonsense",
+            ),
             ("", ErrorKind::Other, "exit status: 1"),
         ] {
             let error = told(stderr);
@@ -113,6 +114,9 @@ mod tests {
     fn a_pfctl_that_cannot_be_run_is_told_too() {
         let error = not_run(Path::new("/sbin/pfctl"), &["-s", "info"], &io::Error::from(io::ErrorKind::NotFound));
         assert_eq!(error.kind(), ErrorKind::Unsupported);
-        assert!(error.to_string().contains("/sbin/pfctl") && error.to_string().contains("firewall.pf.pfctl"), "{error}");
+        assert!(
+            error.to_string().contains("/sbin/pfctl") && error.to_string().contains("firewall.pf.pfctl"),
+            "{error}"
+        );
     }
 }

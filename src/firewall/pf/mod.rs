@@ -73,7 +73,8 @@ impl Pf {
     /// Says in one sentence what is missing and how to fix it.
     pub fn rehearse(&self) -> Result<(), Error> {
         if !self.pfctl.show("info")?.lines().any(|line| line.starts_with("Status: Enabled")) {
-            let text = "pf is not enabled; `pfctl -e`, and pf_enable=YES in rc.conf (FreeBSD) or `rcctl enable pf` (OpenBSD)";
+            let text =
+                "pf is not enabled; `pfctl -e`, and pf_enable=YES in rc.conf (FreeBSD) or `rcctl enable pf` (OpenBSD)";
             return Err(Error::new(ErrorKind::Missing, text));
         }
         let filters = self.pfctl.show("rules")?;
@@ -92,9 +93,10 @@ impl Pf {
     pub fn advice(&self) -> Vec<String> {
         let Ok(limits) = self.pfctl.show("memory") else { return Vec::new() };
         // anchors       hard limit      512
-        let limit = limits.lines().find(|line| line.starts_with("anchors")).and_then(|line| {
-            line.split_whitespace().last().and_then(|number| number.parse::<u64>().ok())
-        });
+        let limit = limits
+            .lines()
+            .find(|line| line.starts_with("anchors"))
+            .and_then(|line| line.split_whitespace().last().and_then(|number| number.parse::<u64>().ok()));
         match limit {
             Some(limit) if limit <= 512 => vec![format!(
                 "pf has room for {limit} anchors, and each session that waits for its data connection needs one: write \
@@ -169,7 +171,10 @@ impl Pf {
         };
         for Connection { snapshot, outbound, .. } in connections(&parse(&self.pfctl.states()?)) {
             if is_cut(snapshot.flow.original.source, snapshot.flow.original.destination) {
-                [Some(snapshot.flow.id), outbound].into_iter().flatten().try_for_each(|id| self.pfctl.kill_state(id))?;
+                [Some(snapshot.flow.id), outbound]
+                    .into_iter()
+                    .flatten()
+                    .try_for_each(|id| self.pfctl.kill_state(id))?;
             }
         }
         Ok(())

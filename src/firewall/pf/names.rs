@@ -78,8 +78,16 @@ mod tests {
     fn what_others_made_is_nobodys() {
         let names = Names::new("ftpgate", 712);
         for line in [
-            "", "ftpgate", "ftpgate/", "ftpgate/712", "ftpgate/a.b", "ftpgate/712.5/x", "ftpgate/+712.5", "ftpgate2/712.5",
-            "relayd/712.5", "ftpgate/712.99999999999999999999",
+            "",
+            "ftpgate",
+            "ftpgate/",
+            "ftpgate/712",
+            "ftpgate/a.b",
+            "ftpgate/712.5/x",
+            "ftpgate/+712.5",
+            "ftpgate2/712.5",
+            "relayd/712.5",
+            "ftpgate/712.99999999999999999999",
         ] {
             assert_eq!(names.owner(line), None, "{line}");
         }

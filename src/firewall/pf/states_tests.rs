@@ -74,9 +74,15 @@ fn the_states_of_both_peers_make_one() {
 
 #[test]
 fn what_is_no_state_is_skipped() {
-    for text in
-        ["", "\n", "   id: 5\n", "all tcp\n", "all tcp a <- b X:Y\n", "all tcp 1.2.3.4:5 1.2.3.4:6 X:Y\n", "No ALTQ support\n"]
-    {
+    for text in [
+        "",
+        "\n",
+        "   id: 5\n",
+        "all tcp\n",
+        "all tcp a <- b X:Y\n",
+        "all tcp 1.2.3.4:5 1.2.3.4:6 X:Y\n",
+        "No ALTQ support\n",
+    ] {
         assert_eq!(parse(text), [], "{text:?}");
     }
 }
