@@ -75,7 +75,7 @@ const TAKEN: &[(&[Dialect], &str)] = &[
     // Queues.
     (
         OPEN,
-        "queue std on em0 bandwidth 100M\nqueue ftp parent std bandwidth 10M min 5M max 20M burst 30M for 100ms qlimit 50 \
+        "queue std on em0 bandwidth 100M\nqueue ftp parent std bandwidth 10M burst 30M for 100ms, min 5M, max 20M qlimit 50 \
          default\npass out on em0 proto tcp to port 21 set queue ftp",
     ),
     (OPEN, "queue a on em0 bandwidth 10M\nqueue b parent a bandwidth 1M\npass out set (queue (a, b), prio (5, 6))"),
@@ -267,6 +267,9 @@ const REFUSED: &[(&[Dialect], &str, &str)] = &[
     (OPEN, "pass out proto tcp to port 21 divert-to 127.0.0.1 port 8021", "1: address specified for outgoing divert"),
     (OPEN, "match in proto tcp divert-to 127.0.0.1 port 8021", "1: divert is not supported on match rules"),
     (OPEN, "pass out set queue nosuch", "1: queue nosuch is not defined"),
+    (OPEN, "queue a bandwidth 5M", "1: root queue without interface"),
+    (OPEN, "queue a on em0 bandwidth 20%", "1: syntax error at `20%`"),
+    (OPEN, "queue a on em0 min 5M", "1: syntax error at `min`"),
     (OPEN, "queue a parent nosuch bandwidth 5M", "1: parent nosuch not found for a"),
     (OPEN, "pass on em0 inet route-to 10.0.0.254", "1: direction must be explicit with rules that specify routing"),
     (
