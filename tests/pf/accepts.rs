@@ -1,5 +1,7 @@
 //! What the grammar takes and what it refuses, each refusal with its reason and line.
 
+use proptest::prelude::*;
+
 use crate::grammar::{Dialect, Place, parse};
 
 use Dialect::{FreeBsd, OpenBsd};
@@ -358,5 +360,31 @@ fn a_text_without_rules_and_tables_is_empty() {
         ("table <t> { 10.0.0.1 }", false),
     ] {
         assert_eq!(parse(OpenBsd, Place::Main, text).unwrap().is_empty(), empty, "{text:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever stands there, the grammar comes to an end with an answer whose line exists.
+    #[test]
+    fn no_text_is_too_strange(
+        words in prop::collection::vec(prop::sample::select(vec![
+            "pass", "block", "match", "in", "out", "quick", "log", "on", "em0", "inet", "inet6", "proto", "tcp", "from", "to", "any",
+            "all", "port", "21", "1:2", "10.0.0.1", "2001:db8::1", "<t>", "(", ")", "{", "}", ",", "!", "=", "->", "<", ">", "/",
+            "flags", "S/SA", "keep", "no", "state", "(max 1)", "label", "\"x\"", "tag", "tagged", "rdr-to", "nat-to", "divert-to", "rdr",
+            "nat", "anchor", "\"a/*\"", "nat-anchor", "table", "set", "skip", "limit", "queue", "bandwidth", "x", "$x", "#", "\"", "\\",
+            "\n", "\n", "\\\n", "*", "\u{e4}",
+        ]), 0..25),
+    ) {
+        let text = words.join(" ");
+        for dialect in BOTH {
+            for place in [Place::Main, Place::Anchor(&[])] {
+                if let Err(error) = parse(*dialect, place, &text) {
+                    prop_assert!((1..=text.lines().count() + 1).contains(&error.line), "{text:?}: {error}");
+                    prop_assert!(!error.message.is_empty());
+                }
+            }
+        }
     }
 }
