@@ -9,5 +9,6 @@ mod fake;
 mod grammar;
 mod model;
 mod packets;
+mod pinholes;
 mod program;
 mod state;
