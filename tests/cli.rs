@@ -95,7 +95,7 @@ fn help_teaches_and_usage_errors_have_their_code() {
     );
     says(&["-h"], 0, &["run", "check", "rules", "show-config", "Exit codes"], &[]);
     says(&["run", "--help"], 0, &["--listen 203.0.113.1:21 --server", "/etc/ftpgate/ftpgate.yaml"], &[]);
-    says(&["rules", "--help"], 0, &["ownership: sets", "--inside"], &[]);
+    says(&["rules", "--help"], 0, &["ownership: sets", "--inside", "pf-openbsd", "pf-freebsd"], &[]);
     says(&[], 64, &[], &["Usage: ftpgate"]);
     says(&["dance"], 64, &[], &["dance"]);
     says(&["run", "--listen", "127.0.0.1:2121"], 64, &[], &["--server"]);
@@ -155,6 +155,8 @@ fn printed_rules_load_as_they_are_and_again() {
         let file = File::new(&format!("rules-{name}.yaml"), config);
         let printed = ftpgate(&["rules", "-c", file.path(), "--inside", "lan0"]);
         assert!(printed.status.success(), "{name}");
+        let asked = ftpgate(&["rules", "-c", file.path(), "--inside", "lan0", "--for", "nftables"]);
+        assert_eq!(text(&asked.stdout), text(&printed.stdout), "{name}");
         let rules = text(&printed.stdout);
         let loaded = File::new(&format!("rules-{name}.nft"), rules);
         // In a network namespace of its own, which goes with the shell.
@@ -169,6 +171,29 @@ fn printed_rules_load_as_they_are_and_again() {
         let bare = rules.lines().filter(|line| line.starts_with("\t\t") && !line.trim_start().starts_with('#')).count();
         let remarks = rules.lines().filter(|line| line.trim_start().starts_with('#')).count();
         assert!(remarks * 2 > bare, "{name}: {remarks} comments for {bare} lines\n{rules}");
+    }
+}
+
+#[test]
+fn printed_rules_for_pf_close_everything_and_open_what_the_configuration_needs() {
+    for (name, config) in CONFIGS {
+        let file = File::new(&format!("rules-pf-{name}.yaml"), config);
+        for (filter, capture) in [("pf-openbsd", " divert-to "), ("pf-freebsd", "rdr pass on ")] {
+            let printed = ftpgate(&["rules", "-c", file.path(), "--for", filter, "--inside", "lan0"]);
+            assert!(printed.status.success() && printed.stderr.is_empty(), "{name} {filter}");
+            let rules = text(&printed.stdout);
+            assert!(rules.contains("inside = \"lan0\"\noutside = \"em0\"\n"), "{name} {filter}\n{rules}");
+            assert!(
+                rules.contains("\nblock all\n") && rules.contains("\nanchor \"ftpgate/*\"\n"),
+                "{name} {filter}\n{rules}"
+            );
+            let families = config.matches(":8021\"").count() + config.matches(":8022\"").count();
+            assert_eq!(
+                rules.lines().filter(|line| line.contains(capture)).count(),
+                families,
+                "{name} {filter}\n{rules}"
+            );
+        }
     }
 }
 

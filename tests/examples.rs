@@ -1,7 +1,8 @@
-//! The files of `nftables-examples` are true: each is accepted by nft and by ftpgate, and every line says why it is there.
+//! The files of `nftables-examples` and `pf-examples` are true: each is accepted by its packet filter and by ftpgate, and every
+//! line says why it is there.
 //!
-//! Lives here: checks that need no traffic. Not here: the end-to-end tests (`tests/e2e`), which load every one of these rulesets
-//! and send files through it.
+//! Lives here: checks that need no traffic. Not here: the end-to-end tests (`tests/e2e`), which load every one of the nftables
+//! rulesets and send files through it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -9,6 +10,7 @@
 mod lab;
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use lab::ftpgate::binary;
 use lab::host::Host;
@@ -16,13 +18,22 @@ use lab::project;
 
 /// All files of a kind, by name. There are six examples.
 fn examples(extension: &str) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(project("nftables-examples"))
+    files("nftables-examples", extension, 6)
+}
+
+/// The same for pf: four examples for each of two systems.
+fn pf_examples(extension: &str) -> Vec<PathBuf> {
+    files("pf-examples", extension, 8)
+}
+
+fn files(folder: &str, extension: &str, count: usize) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(project(folder))
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|found| found == extension))
         .collect();
     files.sort();
-    assert_eq!(files.len(), 6, "{files:?}");
+    assert_eq!(files.len(), count, "{files:?}");
     files
 }
 
@@ -66,7 +77,7 @@ fn every_ruleset_drops_by_default_in_input_and_forward() {
 /// A line is explained by a comment directly above it or behind it. Closing braces explain themselves.
 #[test]
 fn every_line_of_every_ruleset_is_explained() {
-    for file in examples("nft") {
+    for file in examples("nft").into_iter().chain(pf_examples("conf")) {
         let text = std::fs::read_to_string(&file).unwrap();
         let mut above = "";
         let mut explained = 0;
@@ -125,9 +136,55 @@ fn sets_nft_keeps_step_with_what_ftpgate_rules_prints() {
 }
 
 #[test]
-fn the_readme_names_every_file() {
-    let readme = std::fs::read_to_string(project("nftables-examples/README.md")).unwrap();
-    for file in examples("nft").into_iter().chain(examples("yaml")) {
-        assert!(readme.contains(&format!("`{}`", name(&file))), "README.md does not mention {}", name(&file));
+fn the_readmes_name_every_file() {
+    for (folder, files) in [
+        ("nftables-examples", [examples("nft"), examples("yaml")]),
+        ("pf-examples", [pf_examples("conf"), pf_examples("yaml")]),
+    ] {
+        let readme = std::fs::read_to_string(project(folder).join("README.md")).unwrap();
+        for file in files.iter().flatten() {
+            assert!(readme.contains(&format!("`{}`", name(file))), "README.md does not mention {}", name(file));
+        }
+    }
+}
+
+#[test]
+fn every_pf_conf_has_its_configuration_and_ftpgate_accepts_it() {
+    let stems =
+        |extension| -> Vec<PathBuf> { pf_examples(extension).iter().map(|file| file.with_extension("")).collect() };
+    assert_eq!(stems("conf"), stems("yaml"));
+    for file in pf_examples("yaml") {
+        let output = Command::new(binary()).args(["check", "--no-verify", "-c"]).arg(&file).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{}: {output:?}", name(&file));
+    }
+}
+
+/// What `ftpgate rules` calls necessary for a configuration is in its example, and in the same order: lines may be more, and more
+/// exact. Captures, anchors and limits must be the same to the letter.
+#[test]
+fn every_pf_conf_has_what_ftpgate_rules_prints() {
+    for file in pf_examples("yaml") {
+        let output = Command::new(binary()).args(["rules", "-c"]).arg(&file).output().unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        let text = std::fs::read_to_string(file.with_extension("conf")).unwrap();
+        let text = text.replace("-> $inside6", "-> 2001:db8:10::1").replace("-> $outside6", "-> 2001:db8:51::1");
+        let exact = |line: &&str| {
+            ["anchor ", "nat-anchor ", "rdr-anchor ", "set ", "# set ", "block all", "table "]
+                .iter()
+                .any(|word| line.starts_with(word))
+                || (line.contains(" port 21 ") && line.contains(" on $"))
+        };
+        let mut rest = text.lines();
+        let mut found = 0;
+        for line in printed.lines().filter(exact) {
+            // The examples know the addresses of their pictures.
+            let line = line.replace("inet6 proto tcp from any to ($outside)", "inet6 proto tcp from any to $outside6");
+            let unused_table = line.starts_with("table ") && !text.contains("<gateway>");
+            if !unused_table {
+                assert!(rest.any(|other| other == line), "{}: no {line:?} in its place", name(&file));
+                found += 1;
+            }
+        }
+        assert!(found >= 7, "{}: {found} lines compared", name(&file));
     }
 }

@@ -9,6 +9,7 @@ installed=(
     nftables conntrack iproute2 procps                 # the gateway's own tools
     curl lftp tnftp python3-minimal libpython3-stdlib  # clients (python3 for its ftplib)
     perl                                               # reads a transfer log: ProFTPD's ftpstats
+    shellcheck                                         # reads the scripts of deploy/freebsd and deploy/openbsd
     gcc libc6-dev ca-certificates                      # what cargo needs to link
     libwrap0 libpam0g libcap2 libssl3 libsodium23      # what the unpacked servers are linked with
     libmemcached11 libmemcachedutil2 libhiredis0.14 libpcre2-8-0 libpcre2-posix3

@@ -38,7 +38,7 @@ and opens the firewall for exactly the one data connection that was announced
 
 Start with:
   ftpgate check    is the configuration right, and can the firewall be changed?
-  ftpgate rules    the nftables rules that lead connections to ftpgate
+  ftpgate rules    the firewall rules that lead connections to ftpgate
   ftpgate run      the gateway";
 
 const AFTER_LONG_HELP: &str = "\
@@ -79,15 +79,18 @@ pub(super) enum Command {
     /// (needs the same permission as `run`).
     #[command(verbatim_doc_comment)]
     Check(Check),
-    /// Print the nftables rules that this configuration needs
+    /// Print the firewall rules that this configuration needs
     ///
-    /// A complete ruleset for `nft -f`, with comments: how connections reach the
-    /// listeners, what the input and forward chains must accept, and with
-    /// `ownership: sets` the sets and maps that ftpgate fills. Read it, give the
-    /// interfaces, and take from it what your own ruleset lacks:
+    /// A complete ruleset with comments, for nftables or pf: how connections reach the
+    /// listeners, what must be accepted, where ftpgate's own rules come in, and with
+    /// nftables and `ownership: sets` the sets and maps that ftpgate fills. Read it,
+    /// give the interfaces, and take from it what your own ruleset lacks:
     ///
     ///   ftpgate rules --inside eth1 --outside eth0 > ftpgate.nft
     ///   nft -c -f ftpgate.nft
+    ///
+    ///   ftpgate rules --for pf-openbsd --inside em1 --outside em0 > pf.conf.new
+    ///   pfctl -n -f pf.conf.new
     #[command(verbatim_doc_comment)]
     Rules(Rules),
     /// What `run` starts for itself with `backend: pf`: the process that stays root
@@ -167,12 +170,26 @@ pub(super) struct Check {
 pub(super) struct Rules {
     #[command(flatten)]
     pub(super) file: File,
-    /// The interface where clients of `mode: forward` are
-    #[arg(long, value_name = "INTERFACE", default_value = "eth1", value_parser = interface)]
-    pub(super) inside: String,
-    /// The interface where clients of `mode: reverse` come from
-    #[arg(long, value_name = "INTERFACE", default_value = "eth0", value_parser = interface)]
-    pub(super) outside: String,
+    /// For this packet filter; by default the one of the configuration
+    #[arg(long = "for", value_name = "FILTER")]
+    pub(super) filter: Option<Filter>,
+    /// The interface where clients of `mode: forward` are [default: eth1; em1 for pf]
+    #[arg(long, value_name = "INTERFACE", value_parser = interface)]
+    pub(super) inside: Option<String>,
+    /// The interface where clients of `mode: reverse` come from [default: eth0; em0 for pf]
+    #[arg(long, value_name = "INTERFACE", value_parser = interface)]
+    pub(super) outside: Option<String>,
+}
+
+/// The words for `--for`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Filter {
+    /// Linux: a file for `nft -f`
+    Nftables,
+    /// OpenBSD: a pf.conf with divert-to, rdr-to and nat-to
+    PfOpenbsd,
+    /// FreeBSD 14 and 15: a pf.conf with rdr and nat rules
+    PfFreebsd,
 }
 
 /// `show-config`.
@@ -190,7 +207,7 @@ fn interface(text: &str) -> Result<String, String> {
     let fine = (1..=15).contains(&text.len())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-' | '@' | '+'));
     fine.then(|| text.to_owned())
-        .ok_or_else(|| "an interface has 1 to 15 letters, digits, or _ . - @ +; see `ip link`".to_owned())
+        .ok_or_else(|| "an interface has 1 to 15 letters, digits, or _ . - @ +; see `ip link` or `ifconfig`".to_owned())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Cli: subcommands and human output.
 //!
-//! Lives here: [`main`], what each subcommand does, exit codes. Below it: `args` (what can be typed), `rules` (the ruleset that
-//! `ftpgate rules` prints). Not here: the gateway (`daemon`), what is wrong with a configuration (`config`).
+//! Lives here: [`main`], what each subcommand does, exit codes. Below it: `args` (what can be typed), `rules` (the rulesets
+//! that `ftpgate rules` prints). Not here: the gateway (`daemon`), what is wrong with a configuration (`config`).
 
 mod args;
 mod rules;
@@ -39,8 +39,7 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Command::Run(run) => self::run(run),
         Command::Check(check) => self::check(&check),
-        Command::Rules(rules) => load(&rules.file.config)
-            .and_then(|config| print(&rules::ruleset(&config, &rules.inside, &rules.outside, &rules.file.config))),
+        Command::Rules(rules) => self::rules(&rules),
         Command::Keeper => daemon::keep(),
         Command::ShowConfig(show) => show_config(&show),
     };
@@ -83,6 +82,12 @@ fn check(check: &args::Check) -> anyhow::Result<()> {
         complain(&format!("warning: {advice}"));
     }
     print(&format!("firewall: {} is ready\n", config.firewall.backend.as_str()))
+}
+
+fn rules(rules: &args::Rules) -> anyhow::Result<()> {
+    let file = &rules.file.config;
+    let config = load(file)?;
+    print(&rules::ruleset(&config, rules.filter, rules.inside.as_deref(), rules.outside.as_deref(), file))
 }
 
 fn show_config(show: &args::ShowConfig) -> anyhow::Result<()> {

@@ -318,6 +318,13 @@ fn firewalls_are_checked() {
     refused(&with("pf: { anchor: \"a/*\" }"), "firewall.pf.anchor", Some((3, 17)), "name", "letter");
     refused(&with("pf: { log: maybe }"), "firewall.pf.log", Some((3, 14)), "maybe", "true or false");
     refused(&with("pf: { rtable: 65536 }"), "firewall.pf.rtable", Some((3, 17)), "out of range", "65535");
+    refused(
+        &with("pf: { dialect: openbsd, queue: q }"),
+        "firewall.pf.queue",
+        Some((3, 34)),
+        "takes no queue",
+        "tagged TAG",
+    );
     refused(&with("pf: { dialect: netbsd }"), "firewall.pf.dialect", Some((3, 18)), "netbsd", "freebsd, openbsd");
     refused(&with("pf: { pfctl: pfctl }"), "firewall.pf.pfctl", Some((3, 16)), "absolute", "root");
 }

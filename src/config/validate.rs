@@ -256,13 +256,21 @@ fn nftables(raw: RawNftables) -> Keyed<Nftables> {
 
 fn pf(raw: RawPf) -> Keyed<Pf> {
     let optional = |key: &str, value: Option<Scalar>| value.map(|value| name(key, Some(&value), "")).transpose();
+    let dialect = dialect(raw.dialect.as_ref())?;
+    if dialect == Some(Dialect::OpenBsd) && raw.queue.is_some() {
+        let fault = Fault::new(
+            "OpenBSD's pfctl takes no queue in the rules of an anchor",
+            "leave it out, set firewall.pf.tag, and assign the queue in your own rule: pass ... tagged TAG set queue QUEUE",
+        );
+        return Err(("firewall.pf.queue".to_owned(), fault));
+    }
     Ok(Pf {
         anchor: anchor("firewall.pf.anchor", raw.anchor.as_ref())?,
         tag: optional("firewall.pf.tag", raw.tag)?,
         queue: optional("firewall.pf.queue", raw.queue)?,
         rtable: raw.rtable.map(|value| rtable(&value)).transpose()?,
         log: switch("firewall.pf.log", raw.log.as_ref(), false)?,
-        dialect: dialect(raw.dialect.as_ref())?,
+        dialect,
         pfctl: raw.pfctl.map_or(Ok(defaults::PFCTL.into()), |value| absolute("firewall.pf.pfctl", &value))?,
     })
 }

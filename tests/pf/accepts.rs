@@ -38,6 +38,9 @@ const TAKEN: &[(&[Dialect], &str)] = &[
     (FREE, "nat inet proto tcp from 192.0.2.10 to 203.0.113.5 port 50000 -> 198.51.100.1"),
     (FREE, "nat inet proto tcp from 203.0.113.5 to 192.0.2.10 port = 40000 -> 203.0.113.5 port 20"),
     (BOTH, "pass in quick inet proto tcp from 192.0.2.10 to 203.0.113.5 port = 50000 flags S/SA keep state (max 1)"),
+    // A macro and what adheres to it, as in the FreeBSD handbook's `localnet = $int_if:network`.
+    (FREE, "inside = \"em1\"\nnat on em0 from $inside:network to any -> (em0)"),
+    (OPEN, "inside = \"em1\"\nmatch out on em0 inet from $inside:network to any nat-to (em0:0)"),
     // Capture.
     (OPEN, "pass in quick on em1 proto tcp to port 21 divert-to 127.0.0.1 port 8021"),
     (OPEN, "pass in quick on em1 inet6 proto tcp to port ftp divert-to ::1 port 8021"),

@@ -8,6 +8,7 @@ mod accepts;
 mod fake;
 mod grammar;
 mod model;
+mod ours;
 mod packets;
 mod pinholes;
 mod program;

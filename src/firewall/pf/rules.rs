@@ -66,7 +66,8 @@ impl Dialect {
 pub struct Options {
     /// Tag data connections with this word and let the administrator's own rules decide about them.
     pub tag: Option<String>,
-    /// Put data connections in this queue. It must be defined in pf.conf.
+    /// FreeBSD: put data connections in this queue, which must be defined in pf.conf. Not carried out on OpenBSD, where pfctl takes
+    /// no queue in an anchor; the configuration refuses it there.
     pub queue: Option<String>,
     /// Look up the route of data connections in this table.
     pub rtable: Option<u16>,
@@ -142,13 +143,13 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// A filter rule up to where the dialects part. `queue` is the dialect's word for it.
+    /// A filter rule up to where the dialects part. `queue`: the dialect's word for it, if an anchor can have it.
     ///
     /// ```text
     /// pass in log quick inet proto tcp from A to B port = P flags S/SA keep state (max 1) label "L" queue "Q" rtable 2
     /// match in log inet proto tcp from A to B port = P flags S/SA label "L" queue "Q" rtable 2 tag "T"
     /// ```
-    fn filter_rule(&self, text: &mut String, way: Way, queue: &str, from: IpAddr, to: SocketAddr) {
+    fn filter_rule(&self, text: &mut String, way: Way, queue: Option<&str>, from: IpAddr, to: SocketAddr) {
         let options = self.options;
         text.push_str(if options.tag.is_some() { "match " } else { "pass " });
         text.push_str(way.as_str());
@@ -161,8 +162,8 @@ impl Writer<'_> {
             text.push_str(" keep state (max 1)");
         }
         let _ = write!(text, " label {}", quoted(self.label));
-        if let Some(name) = &options.queue {
-            let _ = write!(text, " {queue} {}", quoted(name));
+        if let (Some(word), Some(name)) = (queue, &options.queue) {
+            let _ = write!(text, " {word} {}", quoted(name));
         }
         // Only before the route is looked up, which is between in and out (pf.conf(5), "rtable").
         if let Some(table) = options.rtable.filter(|_| way == Way::In) {

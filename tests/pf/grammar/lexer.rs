@@ -167,7 +167,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// `$name`: its value is read as if it stood here.
+    /// `$name`: its value is read as if it stood here, so what follows without a blank belongs to its last word: `$inside:network`.
     fn replace(&mut self) -> Result<(), Error> {
         self.take(1);
         let length = self.text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(self.text.len());
@@ -175,6 +175,7 @@ impl<'a> Lexer<'a> {
         let Some(value) = self.macros.get(name).cloned() else {
             return self.error(format!("macro '{name}' not defined"));
         };
+        let value = value + self.take_word();
         let mut inner =
             Lexer { dialect: self.dialect, text: &value, line: self.line, macros: HashMap::new(), tokens: Vec::new() };
         // A statement cannot begin inside a value: no macro is defined there.

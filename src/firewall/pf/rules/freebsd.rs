@@ -15,7 +15,7 @@ use super::{Way, Writer, peers, source_port};
 use crate::pinhole::Pinhole;
 
 /// ALTQ's word, pf.conf(5) "queue".
-const QUEUE: &str = "queue";
+const QUEUE: Option<&str> = Some("queue");
 
 /// The translation rules of one pinhole, if it needs any. Neither has `pass`: the filter rules decide. Without it they cannot `log`.
 pub(super) fn translation(text: &mut String, pinhole: &Pinhole) {

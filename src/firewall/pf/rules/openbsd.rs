@@ -8,8 +8,10 @@ use std::fmt::Write as _;
 use super::{Way, Writer, source_port};
 use crate::pinhole::Pinhole;
 
-/// Since OpenBSD 5.5 a queue is assigned with `set queue`; `queue` alone was ALTQ's.
-const QUEUE: &str = "set queue";
+/// `set queue NAME` cannot stand in an anchor: pfctl knows only the queues that the text it reads defines ("queue NAME is not
+/// defined"), and in an anchor's text none may be defined ("must not have queue definitions in an anchor"; parse.y and pfctl.c).
+/// ftp-proxy(8) can, because it goes past pfctl. Here the administrator's rule does it: `pass … tagged TAG set queue NAME`.
+const QUEUE: Option<&str> = None;
 
 /// The rules of one pinhole.
 pub(super) fn rules(text: &mut String, writer: &Writer<'_>, pinhole: &Pinhole) {

@@ -180,6 +180,16 @@ fn rules_are_those_that_ftp_proxy_installs_with_a_label() {
     );
 }
 
+/// OpenBSD's pfctl would refuse the whole anchor.
+#[test]
+fn a_queue_is_for_freebsd_only() {
+    let options = Options { queue: Some("bulk".to_owned()), ..Options::default() };
+    let pinholes = [pinhole(true, false, Announcement::Pasv, false)];
+    let with = |dialect| anchor(dialect, &options, "s", &pinholes, &[]);
+    assert_eq!(with(Dialect::FreeBsd).matches(" queue \"bulk\"").count(), 2);
+    assert_eq!(with(Dialect::OpenBsd), anchor(Dialect::OpenBsd, &Options::default(), "s", &pinholes, &[]));
+}
+
 #[test]
 fn nothing_gives_an_empty_anchor() {
     for dialect in Dialect::ALL {

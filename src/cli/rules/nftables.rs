@@ -1,13 +1,14 @@
-//! The nftables ruleset that a configuration needs, as `ftpgate rules` prints it.
+//! The nftables ruleset that a configuration needs.
 //!
 //! Lives here: [`ruleset`], a pure function from configuration to text: how connections reach the listeners, what the input and
 //! forward chains must accept. Not here: the sets, maps and chains of pinholes (`firewall::nftables`), which ftpgate makes
-//! itself unless `ownership: sets` asks the administrator to.
+//! itself unless `ownership: sets` asks the administrator to; pf (`pf.rs`).
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use super::{first_of_each_family, sentence};
 use crate::config::{Capture, Config, Listener, Mode, Ownership, Source};
 use crate::firewall::nftables::{self, text};
 
@@ -235,19 +236,6 @@ impl Ruleset<'_> {
         self.remark("Your own rules, such as: iifname $inside oifname $outside accept");
         self.text.push_str("\t}\n");
     }
-}
-
-/// What the rules of a listener are for.
-fn sentence(listener: &Listener) -> String {
-    match listener.mode {
-        Mode::Forward => format!("Listener {}: clients behind the gateway to any server.", listener.name),
-        Mode::Reverse => format!("Listener {}: clients outside to the servers behind the gateway.", listener.name),
-    }
-}
-
-/// The addresses that rules lead to: a second one of the same family would never be reached.
-fn first_of_each_family(listener: &Listener) -> impl Iterator<Item = SocketAddr> {
-    [false, true].into_iter().filter_map(|ipv6| listener.listen.iter().find(|listen| listen.is_ipv6() == ipv6).copied())
 }
 
 /// What a client of a listener has dialled, as conditions of a rule.
