@@ -2,6 +2,7 @@
 //!
 //! Needs root. Lives here: what must be out of reach afterwards, and what must still work. Not here: pledge and unveil, which
 //! only OpenBSD has.
+#![allow(clippy::unwrap_used)] // test helpers may
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -13,7 +13,7 @@ mod netlink;
 pub mod nftables;
 pub mod pf;
 pub mod ports;
-// Whoever tells is of one system; remove this line when the pf tracker is there.
+// pf is asked what there is; conntrack's events are what the rest of it is for.
 #[cfg_attr(not(target_os = "linux"), allow(dead_code, unused_imports))]
 pub mod tracking;
 pub mod worker;

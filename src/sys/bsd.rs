@@ -15,7 +15,7 @@ pub(super) const SIOCATMARK: ioctl_num_type = super::abi::SIOCATMARK as ioctl_nu
 const _: () = assert!(nix::request_code_read!(b's', 7, size_of::<nix::libc::c_int>()) == SIOCATMARK);
 
 /// login.conf(5): the class `daemon`, or one for ftpgate.
-pub const OPEN_FILES: &str = "openfiles in login.conf";
+pub(super) const OPEN_FILES: &str = "openfiles in login.conf";
 
 /// `divert-to` asks nothing of the socket.
 #[allow(clippy::unnecessary_wraps)] // elsewhere it can fail

@@ -17,10 +17,9 @@ use socket2::{Socket, TcpKeepalive};
 use super::abi;
 use super::natlook::FreeBsd as Natlook;
 
-pub use super::bsd::OPEN_FILES;
-pub(super) use super::bsd::{SIOCATMARK, accept_foreign, bind_without_port};
+pub(super) use super::bsd::{OPEN_FILES, SIOCATMARK, accept_foreign, bind_without_port};
 
-pub const WHO_LISTENS: &str = "sockstat -l -P tcp";
+pub(super) const WHO_LISTENS: &str = "sockstat -l -P tcp";
 
 const _: () = {
     assert!(libc::IP_BINDANY == abi::FREEBSD_IP_BINDANY);

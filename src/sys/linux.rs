@@ -15,8 +15,8 @@ use socket2::{SockRef, Socket, TcpKeepalive};
 /// asm-generic/sockios.h
 pub(super) const SIOCATMARK: ioctl_num_type = 0x8905;
 
-pub const WHO_LISTENS: &str = "ss -ltnp";
-pub const OPEN_FILES: &str = "LimitNOFILE=";
+pub(super) const WHO_LISTENS: &str = "ss -ltnp";
+pub(super) const OPEN_FILES: &str = "LimitNOFILE=";
 
 /// Where a redirected connection was going (`SO_ORIGINAL_DST`, linux/netfilter_ipv4.h; `IP6T_SO_ORIGINAL_DST`,
 /// linux/netfilter_ipv6/ip6_tables.h). Of a connection that was not redirected it is the local address.

@@ -47,10 +47,10 @@ pub use descriptor::{recv_fd, send_fd};
 const BACKLOG: i32 = 1024;
 
 /// The command that says who listens on a port.
-pub use imp::WHO_LISTENS;
+pub const WHO_LISTENS: &str = imp::WHO_LISTENS;
 
 /// Where the limit of open files is raised for a service.
-pub use imp::OPEN_FILES;
+pub const OPEN_FILES: &str = imp::OPEN_FILES;
 
 /// How a peer that vanished without a FIN is noticed: first probe after a minute of silence, the connection given up after
 /// two. (The kernel's own default is two hours, and OpenBSD has no other for a single socket.)

@@ -20,10 +20,9 @@ use socket2::{Socket, TcpKeepalive};
 use super::abi;
 use super::natlook::OpenBsd as Natlook;
 
-pub use super::bsd::OPEN_FILES;
-pub(super) use super::bsd::{SIOCATMARK, accept_foreign, bind_without_port};
+pub(super) use super::bsd::{OPEN_FILES, SIOCATMARK, accept_foreign, bind_without_port};
 
-pub const WHO_LISTENS: &str = "fstat | grep tcp";
+pub(super) const WHO_LISTENS: &str = "fstat | grep tcp";
 
 const _: () = {
     assert!(libc::SO_BINDANY == abi::OPENBSD_SO_BINDANY);

@@ -80,7 +80,9 @@ fn rules(store: &Store, what: &str, anchor: &str) -> Answer {
             Some(text) => text.clone(),
             None if nodes(store, &anchors).contains(anchor) => String::new(),
             None => {
-                return Answer { stderr: "pfctl: DIOCGETRULES: Invalid argument\n".to_owned(), ..Answer::default() };
+                // Said, and then it ends with 0.
+                let said = if what == "nat" { "DIOCGETRULES: Invalid argument" } else { "Anchor does not exist" };
+                return Answer { stderr: format!("pfctl: {said}\n"), ..Answer::default() };
             }
         }
     };

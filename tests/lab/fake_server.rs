@@ -64,6 +64,15 @@ pub fn let_in(control: &mut Control) -> Option<String> {
     next_command(control)
 }
 
+/// Lets anybody in and answers every command that is not about logging in.
+pub fn serve(mut control: Control, mut answer: impl FnMut(&str) -> String) {
+    let mut command = let_in(&mut control);
+    while let Some(line) = command {
+        control.line(&answer(&line));
+        command = next_command(&mut control);
+    }
+}
+
 /// The next command that is not about logging in.
 pub fn next_command(control: &mut Control) -> Option<String> {
     loop {

@@ -43,6 +43,7 @@ pub mod flowing;
 pub mod ftpgate;
 pub mod host;
 pub mod kernel;
+pub mod matrix;
 pub mod process;
 pub mod scene;
 pub mod server;

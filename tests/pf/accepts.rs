@@ -1,5 +1,7 @@
 //! What the grammar takes and what it refuses, each refusal with its reason and line.
 
+use proptest::prelude::*;
+
 use crate::grammar::{Dialect, Place, parse};
 
 use Dialect::{FreeBsd, OpenBsd};
@@ -78,7 +80,7 @@ const TAKEN: &[(&[Dialect], &str)] = &[
     // Queues.
     (
         OPEN,
-        "queue std on em0 bandwidth 100M\nqueue ftp parent std bandwidth 10M min 5M max 20M burst 30M for 100ms qlimit 50 \
+        "queue std on em0 bandwidth 100M\nqueue ftp parent std bandwidth 10M burst 30M for 100ms, min 5M, max 20M qlimit 50 \
          default\npass out on em0 proto tcp to port 21 set queue ftp",
     ),
     (OPEN, "queue a on em0 bandwidth 10M\nqueue b parent a bandwidth 1M\npass out set (queue (a, b), prio (5, 6))"),
@@ -270,6 +272,9 @@ const REFUSED: &[(&[Dialect], &str, &str)] = &[
     (OPEN, "pass out proto tcp to port 21 divert-to 127.0.0.1 port 8021", "1: address specified for outgoing divert"),
     (OPEN, "match in proto tcp divert-to 127.0.0.1 port 8021", "1: divert is not supported on match rules"),
     (OPEN, "pass out set queue nosuch", "1: queue nosuch is not defined"),
+    (OPEN, "queue a bandwidth 5M", "1: root queue without interface"),
+    (OPEN, "queue a on em0 bandwidth 20%", "1: syntax error at `20%`"),
+    (OPEN, "queue a on em0 min 5M", "1: syntax error at `min`"),
     (OPEN, "queue a parent nosuch bandwidth 5M", "1: parent nosuch not found for a"),
     (OPEN, "pass on em0 inet route-to 10.0.0.254", "1: direction must be explicit with rules that specify routing"),
     (
@@ -358,5 +363,31 @@ fn a_text_without_rules_and_tables_is_empty() {
         ("table <t> { 10.0.0.1 }", false),
     ] {
         assert_eq!(parse(OpenBsd, Place::Main, text).unwrap().is_empty(), empty, "{text:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever stands there, the grammar comes to an end with an answer whose line exists.
+    #[test]
+    fn no_text_is_too_strange(
+        words in prop::collection::vec(prop::sample::select(vec![
+            "pass", "block", "match", "in", "out", "quick", "log", "on", "em0", "inet", "inet6", "proto", "tcp", "from", "to", "any",
+            "all", "port", "21", "1:2", "10.0.0.1", "2001:db8::1", "<t>", "(", ")", "{", "}", ",", "!", "=", "->", "<", ">", "/",
+            "flags", "S/SA", "keep", "no", "state", "(max 1)", "label", "\"x\"", "tag", "tagged", "rdr-to", "nat-to", "divert-to", "rdr",
+            "nat", "anchor", "\"a/*\"", "nat-anchor", "table", "set", "skip", "limit", "queue", "bandwidth", "x", "$x", "#", "\"", "\\",
+            "\n", "\n", "\\\n", "*", "\u{e4}",
+        ]), 0..25),
+    ) {
+        let text = words.join(" ");
+        for dialect in BOTH {
+            for place in [Place::Main, Place::Anchor(&[])] {
+                if let Err(error) = parse(*dialect, place, &text) {
+                    prop_assert!((1..=text.lines().count() + 1).contains(&error.line), "{text:?}: {error}");
+                    prop_assert!(!error.message.is_empty());
+                }
+            }
+        }
     }
 }

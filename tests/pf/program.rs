@@ -45,6 +45,8 @@ fn an_anchor_is_replaced_whole_listed_and_removed_by_an_empty_text() {
         assert_eq!(ok(&fake, &["-s", "Anchors"], ""), "", "the parent goes with its last child");
         let gone = fake.run(&["-a", "ftpgate", "-s", "Anchors"], "");
         assert_eq!(gone, (0, String::new(), "Anchor 'ftpgate' not found.\n".to_owned()));
+        let gone = fake.run(&["-a", "ftpgate/12.7", "-s", "rules"], "");
+        assert_eq!(gone, (0, String::new(), "pfctl: Anchor does not exist\n".to_owned()));
         assert!(fake.anchors().is_empty());
         assert_eq!(fake.calls()[0].argv, ["-q", "-a", "ftpgate/12.7", "-f", "-"]);
         assert_eq!(fake.calls()[0].stdin, PASS);
@@ -64,6 +66,27 @@ fn a_wrong_text_leaves_the_anchor_as_it_was_and_says_where() {
         assert_eq!(stderr, "stdin:1: syntax error\n");
         let stderr = refused(&fake, &["-q", "-a", "ftpgate/1.1", "-f", "-"], "block return-rst in all\n");
         assert!(stderr.starts_with("stdin:1: return-rst can only be applied to TCP rules\n"), "{stderr}");
+    }
+}
+
+#[test]
+fn a_file_is_loaded_or_only_read() {
+    for dialect in BOTH {
+        let fake = Fake::install(dialect);
+        let file = fake.folder().join("pf.conf");
+        let path = file.to_str().unwrap();
+        std::fs::write(&file, "set limit anchors 700\nanchor \"ftpgate/*\"\nblock\n").unwrap();
+        ok(&fake, &["-n", "-f", path], "");
+        assert_eq!(ok(&fake, &["-s", "rules"], ""), "");
+        ok(&fake, &["-f", path], "");
+        assert_eq!(ok(&fake, &["-s", "rules"], ""), "anchor \"ftpgate/*\"\nblock\n");
+        assert_eq!(ok(&fake, &["-s", "Anchors"], ""), "  ftpgate\n", "the main ruleset refers to it");
+        std::fs::write(&file, "block\nblock on\n").unwrap();
+        let stderr = refused(&fake, &["-f", path], "");
+        assert!(stderr.starts_with(&format!("{path}:2: syntax error\n")), "{stderr}");
+        assert_eq!(ok(&fake, &["-sr"], ""), "anchor \"ftpgate/*\"\nblock\n");
+        let stderr = refused(&fake, &["-f", "/nowhere/pf.conf"], "");
+        assert!(stderr.ends_with("pfctl: Syntax error in config file: pf rules not loaded\n"), "{stderr}");
     }
 }
 

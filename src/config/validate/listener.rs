@@ -148,7 +148,7 @@ fn source(key: &str, raw: Option<&OneOrMany>, capture: Capture) -> Keyed<Source>
         ["client"] if capture == Capture::Direct => {
             let fault = Fault::new(
                 "the client's own address as source needs the server's answers to be routed back through a capture rule",
-                "use another capture, such as redirect, or `source: gateway`",
+                "use capture: tproxy or redirect (on OpenBSD divert), or `source: gateway`",
             );
             Err((key.to_owned(), fault))
         }

@@ -28,6 +28,7 @@ pub fn mark_match(settings: &Settings) -> String {
 }
 
 /// A set or map in one line, as it is written inside a table.
+#[cfg(target_os = "linux")] // for those who look at a set
 pub(super) fn set_line(set: &Set) -> String {
     let [keyword, kind, size, flags] = set_parts(set);
     format!("{keyword} {{ {kind}; {size}; {flags}; }}")

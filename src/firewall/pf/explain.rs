@@ -11,7 +11,8 @@ use crate::firewall::{Error, ErrorKind};
 /// Words of pfctl, the same on both systems: strerror(3) of what the kernel answered, and its own.
 const DENIED: [&str; 2] = ["Permission denied", "Operation not permitted"];
 const BUSY: &str = "Device busy";
-const NO_ANCHOR: [&str; 2] = ["Anchor does not exist", "No such anchor"];
+/// `Anchor 'ftpgate' not found.`
+const NO_ANCHOR: &str = "not found";
 /// FreeBSD's kernel has no better word for a queue that it does not have.
 const NO_QUEUE: &str = "DIOCADDRULE: Device busy";
 /// Seen on OpenBSD when a ruleset could not be begun because there are as many anchors as may be.
@@ -75,8 +76,7 @@ pub(super) fn is_busy(error: &Error) -> bool {
 
 /// Whether it says that there is no such anchor.
 pub(super) fn is_no_anchor(error: &Error) -> bool {
-    let text = error.to_string();
-    NO_ANCHOR.iter().any(|words| text.contains(words))
+    error.to_string().contains(NO_ANCHOR)
 }
 
 #[cfg(test)]
@@ -114,7 +114,7 @@ mod tests {
         }
         assert!(is_busy(&told("pfctl: DIOCXBEGIN: Device busy")) && !is_busy(&told("")));
         assert!(!is_busy(&told("pfctl: DIOCADDRULE: Device busy")), "the same at every try");
-        assert!(is_no_anchor(&told("pfctl: Anchor does not exist.")));
+        assert!(is_no_anchor(&told("Anchor 'ftpgate' not found.")));
     }
 
     #[test]

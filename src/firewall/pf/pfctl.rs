@@ -9,12 +9,13 @@
 //! client is about to make does not notice; `docs/architecture.md` has the figures.
 
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -74,7 +75,8 @@ impl Pfctl {
 
     /// The anchors directly below an anchor, a line each; none if it is not there.
     pub(super) fn anchors(&self, parent: &str) -> Result<Vec<String>, Error> {
-        match self.run(&["-a", parent, "-s", "Anchors"], "") {
+        // Without -v names that begin with _ are left out.
+        match self.run(&["-v", "-a", parent, "-s", "Anchors"], "") {
             Ok(listing) => Ok(listing.lines().map(str::to_owned).collect()),
             // Before the first session, and after the last.
             Err(error) if explain::is_no_anchor(&error) => Ok(Vec::new()),
@@ -94,7 +96,7 @@ impl Pfctl {
 
     /// Runs it and says what it wrote.
     fn run(&self, arguments: &[&str], input: &str) -> Result<String, Error> {
-        let output = execute(&self.program, arguments, input)
+        let output = execute(&self.program, arguments, input, LIMIT)
             .map_err(|error| explain::not_run(&self.program, arguments, &error))?;
         if output.status.success() {
             tracing::trace!(arguments = arguments.join(" "), said = output.stderr.trim(), "pfctl");
@@ -116,8 +118,8 @@ impl Drop for Running {
 }
 
 /// Runs a program with this input, in a way that neither a full pipe nor a program that hangs can stop.
-fn execute(program: &Path, arguments: &[&str], input: &str) -> io::Result<Output> {
-    let until = Instant::now() + LIMIT;
+fn execute(program: &Path, arguments: &[&str], input: &str, limit: Duration) -> io::Result<Output> {
+    let until = Instant::now() + limit;
     let mut child = Running(
         Command::new(program)
             .args(arguments)
@@ -136,7 +138,10 @@ fn execute(program: &Path, arguments: &[&str], input: &str) -> io::Result<Output
     }
     let (mut said, mut complained) = (Vec::new(), Vec::new());
     while stdout.is_some() || stderr.is_some() {
-        wait([(stdin.as_ref().map(AsFd::as_fd), PollFlags::POLLOUT), readable(&stdout), readable(&stderr)], until)?;
+        let writable = (stdin.as_ref().map(AsFd::as_fd), PollFlags::POLLOUT);
+        if !wait([writable, readable(&stdout), readable(&stderr)], until)? {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, format!("it did not end within {limit:?}")));
+        }
         if let Some(pipe) = &mut stdin {
             match pipe.write(rest) {
                 Ok(written) => rest = rest.get(written..).unwrap_or_default(),
@@ -157,19 +162,19 @@ fn execute(program: &Path, arguments: &[&str], input: &str) -> io::Result<Output
     Ok(Output { status, stdout: text(said), stderr: text(complained) })
 }
 
-fn readable<T: AsFd>(pipe: &Option<T>) -> (Option<std::os::fd::BorrowedFd<'_>>, PollFlags) {
+fn readable<T: AsFd>(pipe: &Option<T>) -> (Option<BorrowedFd<'_>>, PollFlags) {
     (pipe.as_ref().map(AsFd::as_fd), PollFlags::POLLIN)
 }
 
-/// Waits until there is something to do with one of these.
-fn wait(pipes: [(Option<std::os::fd::BorrowedFd<'_>>, PollFlags); 3], until: Instant) -> io::Result<()> {
+/// Waits until there is something to do with one of these. Whether that came in time.
+fn wait(pipes: [(Option<BorrowedFd<'_>>, PollFlags); 3], until: Instant) -> io::Result<bool> {
     let mut set: Vec<PollFd<'_>> =
         pipes.into_iter().filter_map(|(pipe, events)| Some(PollFd::new(pipe?, events))).collect();
     let left = until.saturating_duration_since(Instant::now());
     let left = u16::try_from(left.as_millis()).unwrap_or(u16::MAX);
     match poll(&mut set, PollTimeout::from(left)) {
-        Ok(0) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("it did not end within {} s", LIMIT.as_secs()))),
-        Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+        Ok(ready) => Ok(ready > 0),
+        Err(Errno::EINTR) => Ok(true),
         Err(errno) => Err(errno.into()),
     }
 }
@@ -202,7 +207,7 @@ mod tests {
     use super::*;
 
     fn sh(script: &str, input: &str) -> io::Result<Output> {
-        execute(Path::new("/bin/sh"), &["-c", script], input)
+        execute(Path::new("/bin/sh"), &["-c", script], input, LIMIT)
     }
 
     #[test]
@@ -227,12 +232,21 @@ mod tests {
 
     #[test]
     fn the_environment_is_empty() {
-        let output = execute(Path::new("/usr/bin/env"), &[], "").unwrap();
+        let output = execute(Path::new("/usr/bin/env"), &[], "", LIMIT).unwrap();
         assert_eq!(output.stdout, "");
     }
 
     #[test]
     fn a_program_that_is_not_there_is_an_error() {
-        assert_eq!(execute(Path::new("/nowhere/pfctl"), &[], "").unwrap_err().kind(), io::ErrorKind::NotFound);
+        let error = execute(Path::new("/nowhere/pfctl"), &[], "", LIMIT).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_killed() {
+        let begun = Instant::now();
+        let error = execute(Path::new("/bin/sleep"), &["60"], "", Duration::from_millis(100)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(begun.elapsed() < Duration::from_secs(30));
     }
 }

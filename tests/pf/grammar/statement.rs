@@ -145,7 +145,7 @@ impl Reader<'_> {
                 self.cursor.next();
                 self.cursor.expect_key("on")?;
                 matching::interface(self.cursor)?;
-                self.queue_options(true)?;
+                self.altq_options()?;
                 Ok(None)
             }
             "load" if depth == 0 && self.place.is_main() => {
@@ -212,66 +212,100 @@ impl Reader<'_> {
         if name.len() > 63 {
             return self.cursor.fail("queue name too long (max 63 chars)");
         }
-        if self.cursor.key("on") {
+        let root = self.cursor.key("on");
+        if root {
             matching::interface(self.cursor)?;
         }
-        if !self.cursor.freebsd() && self.cursor.key("parent") {
-            let parent = self.cursor.name()?;
-            if !self.ruleset.queues.contains(&parent) {
-                return self.cursor.fail(format!("parent {parent} not found for {name}"));
+        if self.cursor.freebsd() {
+            self.altq_options()?;
+        } else {
+            if self.ruleset.queues.contains(&name) {
+                return self.cursor.fail(format!("queue {name} already exists"));
+            }
+            let parent = self.queue_options()?;
+            match parent {
+                None if !root => return self.cursor.fail("root queue without interface"),
+                Some(parent) if !self.ruleset.queues.contains(&parent) => {
+                    return self.cursor.fail(format!("parent {parent} not found for {name}"));
+                }
+                _ => {}
             }
         }
-        if !self.cursor.freebsd() && self.ruleset.queues.contains(&name) {
-            return self.cursor.fail(format!("queue {name} already exists"));
-        }
-        self.queue_options(false)?;
         self.ruleset.queues.push(name);
         Ok(())
     }
 
-    /// `bandwidth 10M min 5M max 20M default`, `hfsc bandwidth 10Mb queue { a, b }`.
-    fn queue_options(&mut self, root: bool) -> Parsed<()> {
-        let freebsd = self.cursor.freebsd();
-        let known: &[&str] = if freebsd {
-            &["bandwidth", "qlimit", "tbrsize", "priority"]
-        } else {
-            &["bandwidth", "qlimit", "min", "max", "burst", "flows", "quantum"]
-        };
+    /// OpenBSD: `parent std bandwidth 10M burst 20M for 100ms, min 5M, max 20M qlimit 50 default`. The parent, if one is named.
+    fn queue_options(&mut self) -> Parsed<Option<String>> {
+        let mut parent = None;
+        if *self.cursor.peek() == Token::NewLine {
+            return self.cursor.syntax();
+        }
+        while *self.cursor.peek() != Token::NewLine {
+            if self.cursor.key("parent") {
+                parent = Some(self.cursor.name()?);
+            } else if self.cursor.key("bandwidth") {
+                self.curve()?;
+                while self.cursor.is_sign(",") || self.cursor.is_key("min") || self.cursor.is_key("max") {
+                    self.cursor.sign(",");
+                    if !(self.cursor.key("min") || self.cursor.key("max")) {
+                        return self.cursor.syntax();
+                    }
+                    self.curve()?;
+                }
+            } else if self.cursor.key("qlimit") || self.cursor.key("flows") || self.cursor.key("quantum") {
+                self.cursor.number(65535)?;
+            } else if !self.cursor.key("default") {
+                return self.cursor.syntax();
+            }
+        }
+        Ok(parent)
+    }
+
+    /// `10M`, `10M burst 20M for 100ms`.
+    fn curve(&mut self) -> Parsed<()> {
+        self.amount(&["", "b", "K", "Kb", "M", "Mb", "G", "Gb"])?;
+        if self.cursor.key("burst") {
+            self.amount(&["", "b", "K", "Kb", "M", "Mb", "G", "Gb"])?;
+            self.cursor.expect_key("for")?;
+            self.amount(&["ms"])?;
+        }
+        Ok(())
+    }
+
+    /// FreeBSD: `hfsc bandwidth 10Mb queue { a, b }`, `bandwidth 20% priority 3 cbq(default)`.
+    fn altq_options(&mut self) -> Parsed<()> {
         let schedulers = ["cbq", "priq", "hfsc", "fairq", "codelq"];
         while *self.cursor.peek() != Token::NewLine {
-            if known.iter().any(|word| self.cursor.key(word)) {
-                self.amount()?;
-                if !freebsd && self.cursor.key("for") {
-                    self.amount()?;
-                }
-            } else if !freebsd && (self.cursor.key("default") || self.cursor.word("default")) {
-            } else if freebsd && schedulers.iter().any(|word| self.cursor.key(word)) {
+            if self.cursor.key("bandwidth") {
+                self.amount(&["", "b", "Kb", "Mb", "Gb", "%"])?;
+            } else if ["qlimit", "tbrsize", "priority"].into_iter().any(|word| self.cursor.key(word)) {
+                self.cursor.number(i64::from(u32::MAX))?;
+            } else if schedulers.iter().any(|word| self.cursor.key(word)) {
                 if self.cursor.is_sign("(") {
                     self.cursor.parenthesised(|cursor| match cursor.peek() {
                         Token::Word(_) | Token::Key(_) | Token::Number(_) => cursor.skip(),
                         _ => cursor.syntax(),
                     })?;
                 }
-            } else if freebsd && (self.cursor.is_sign("{") || self.cursor.key("queue")) {
+            } else if self.cursor.is_sign("{") || self.cursor.key("queue") {
                 self.cursor.list(Cursor::name)?;
             } else {
                 return self.cursor.syntax();
             }
         }
-        if root { Ok(()) } else { self.cursor.end_ahead() }
+        Ok(())
     }
 
-    /// `100`, `10M`, `5Mb`, `20%`, `30ms`.
-    fn amount(&mut self) -> Parsed<()> {
+    /// A number with one of these units.
+    fn amount(&mut self, units: &[&str]) -> Parsed<()> {
         let text = self.cursor.peek().text();
         let digits = text.chars().take_while(|c| c.is_ascii_digit() || *c == '.').count();
-        let unit = &text[digits..];
-        let known = ["", "b", "Kb", "Mb", "Gb", "K", "M", "G", "%", "ms"].contains(&unit);
-        if digits == 0 || !known || !matches!(self.cursor.peek(), Token::Word(_) | Token::Number(_)) {
+        let word = matches!(self.cursor.peek(), Token::Word(_) | Token::Number(_));
+        if digits == 0 || !word || !units.contains(&&text[digits..]) {
             return self.cursor.syntax();
         }
-        self.cursor.next();
-        Ok(())
+        self.cursor.skip()
     }
 
     fn set(&mut self) -> Parsed<()> {

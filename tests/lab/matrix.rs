@@ -1,0 +1,45 @@
+//! Every combination of client, mode and family, through the gateways of a scene.
+//!
+//! Lives here: [`every_combination`]. Not here: which scenes (`tests/e2e/matrix.rs`, `tests/pf_daemon/matrix.rs`), what one
+//! combination does (`client/everything.rs`).
+
+use super::client::combinations;
+use super::client::everything::{DATA_CONNECTIONS, everything};
+use super::ftpgate::Metrics;
+use super::scene::Scene;
+
+/// After that many failures the rest is not tried: each takes as long as a client is patient.
+const ENOUGH: usize = 4;
+
+/// Counts its combinations, and asks ftpgate's metrics whether the pinholes were really opened in the mode under test: clients
+/// fall back silently, and a gateway that is not in the path would not be missed.
+pub fn every_combination(scene: &Scene) {
+    let mut failures = Vec::new();
+    let mut tried = 0;
+    for combination in combinations() {
+        let labels = [("mode", combination.mode.label()), ("family", combination.family.label())];
+        let opened = || -> Vec<f64> {
+            let gateways = scene.lab.gateways.iter();
+            gateways.map(|gateway| Metrics::read(&gateway.host).sum("ftpgate_pinholes_opened_total", &labels)).collect()
+        };
+        let before = opened();
+        let to = scene.lab.dialled(combination.family);
+        if let Err(error) = everything(combination, scene.client(), to, &scene.server) {
+            failures.push(format!("{combination:?}: {error}"));
+        } else {
+            for (index, (after, before)) in opened().iter().zip(before).enumerate() {
+                if *after - before != f64::from(DATA_CONNECTIONS) {
+                    failures
+                        .push(format!("{combination:?}: gateway {index} counted {before} and then {after} pinholes"));
+                }
+            }
+        }
+        tried += 1;
+        if failures.len() >= ENOUGH {
+            break;
+        }
+    }
+    let (name, count, topology) = (scene.server.kind.name(), failures.len(), scene.lab.topology);
+    assert!(failures.is_empty(), "{count} of {tried} failed with {name}, {topology:?}:\n{}", failures.join("\n\n"));
+    assert_eq!(tried, 23);
+}
