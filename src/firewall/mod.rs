@@ -81,6 +81,12 @@ pub trait Backend: Send {
     /// The word for logs and metrics.
     fn name(&self) -> &'static str;
 
+    /// Whether a pinhole is used up by its first packet without anybody's doing. Otherwise it is closed as soon as it is seen
+    /// used.
+    fn is_one_shot(&self) -> bool {
+        true
+    }
+
     /// Makes sure that pinholes can be opened, and takes away what a dead predecessor left. Called once, before the first
     /// client is accepted.
     ///

@@ -51,6 +51,7 @@ pub struct Firewall {
     inbox: Sender<Message>,
     state: Arc<State>,
     backend_name: &'static str,
+    one_shot: bool,
 }
 
 /// What the thread tells without being asked.
@@ -93,7 +94,7 @@ impl Firewall {
     /// # Errors
     /// What the backend says; or the thread cannot be started.
     pub fn start(backend: Box<dyn Backend>, settings: Settings) -> Result<Self, Error> {
-        let backend_name = backend.name();
+        let (backend_name, one_shot) = (backend.name(), backend.is_one_shot());
         let (inbox, messages) = mpsc::channel();
         let (verified, answer) = mpsc::channel();
         let state = Arc::new(State::default());
@@ -110,7 +111,7 @@ impl Firewall {
             .spawn(move || worker.main(&messages, &verified))
             .map_err(|error| Error::new(ErrorKind::Other, format!("cannot start the firewall thread: {error}")))?;
         answer.recv().unwrap_or_else(|_| Err(gone()))?;
-        Ok(Self { inbox, state, backend_name })
+        Ok(Self { inbox, state, backend_name, one_shot })
     }
 
     /// Asks for a pinhole for a session. Never blocks.
@@ -131,6 +132,11 @@ impl Firewall {
     /// The word of the backend for logs and metrics.
     pub fn backend_name(&self) -> &'static str {
         self.backend_name
+    }
+
+    /// Whether a pinhole is used up by its first packet, see [`Backend::is_one_shot`].
+    pub fn is_one_shot(&self) -> bool {
+        self.one_shot
     }
 
     /// Pinholes that leases hold open now, used or not.

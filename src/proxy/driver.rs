@@ -334,6 +334,9 @@ impl Driver<'_> {
                 if let Some((.., known)) = self.watches.iter_mut().find(|(watched, ..)| *watched == id) {
                     *known = Some(flow);
                 }
+                if !self.shared.firewall.is_one_shot() {
+                    self.close_pinhole(id);
+                }
                 DataEvent::Used { dialler: flow.original.source }
             }
             Some(FlowEvent::Established) => return,

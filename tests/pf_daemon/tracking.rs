@@ -83,6 +83,8 @@ fn when_the_control_connection_closes_states_are_killed_and_what_follows_is_rese
         control.must(&format!("RETR {LARGE}"), 150);
         let used = || pf.scene.ftpgates[0].log().contains("pinhole used").then_some(());
         wait_for("the pinhole to be seen used", Duration::from_secs(5), used);
+        // It is no longer needed, and a second connection must not follow the first.
+        wait_for("the rules to go", Duration::from_secs(5), || pf.fake.anchors().is_empty().then_some(()));
         drop::<Control>(control);
         wait_for("the states to be killed", Duration::from_secs(5), || {
             (pf.fake.states() == [other.clone()]).then_some(())

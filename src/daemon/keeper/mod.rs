@@ -12,7 +12,6 @@ mod remote;
 mod serve;
 
 use std::fs;
-use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
@@ -119,21 +118,16 @@ impl Keeper {
 /// # Errors
 /// It cannot be given up completely.
 pub(super) fn drop_privileges(config: &Config) -> anyhow::Result<()> {
-    if let Some(user) = config.user.as_deref().filter(|_| nix::unistd::geteuid().is_root()) {
-        if config.listeners.iter().any(|listener| listener.source == Source::Client) {
-            tracing::warn!(
-                "the process stays root: binding to clients' addresses (source: client) needs that, each time anew; only its \
-                 file system is taken away"
-            );
-            nix::unistd::chroot(EMPTY).and_then(|()| nix::unistd::chdir("/")).with_context(|| empty_is_missing())?;
-        } else {
-            privilege::drop_to(user, Some(Path::new(EMPTY))).with_context(|| empty_is_missing())?;
-        }
+    if config.listeners.iter().any(|listener| listener.source == Source::Client) {
+        tracing::warn!(
+            "the process stays root: to bind to clients' addresses (source: client) takes that, for each session anew"
+        );
+        return Ok(());
     }
-    privilege::pledge(PROMISES).map_err(io::Error::other)?;
-    Ok(())
-}
-
-fn empty_is_missing() -> String {
-    format!("cannot become the user of the configuration in {EMPTY}, which must be an empty directory of root")
+    if let Some(user) = config.user.as_deref().filter(|_| nix::unistd::geteuid().is_root()) {
+        privilege::drop_to(user, Some(Path::new(EMPTY))).with_context(|| {
+            format!("cannot become the user of the configuration in {EMPTY}, which must be an empty directory of root")
+        })?;
+    }
+    privilege::pledge(PROMISES).context("cannot promise to be harmless (pledge)")
 }

@@ -54,6 +54,10 @@ impl Backend for Remote {
         "pf"
     }
 
+    fn is_one_shot(&self) -> bool {
+        false
+    }
+
     fn verify(&mut self) -> Result<(), Error> {
         self.tell(&Request::Verify)
     }

@@ -66,6 +66,8 @@ fn channel(descriptor: impl AsFd) -> io::Result<Channel> {
 
 /// OpenBSD: only these files, and only this.
 fn confine(hello: &Hello) -> io::Result<()> {
+    // Where the daemon was started is nobody's business, and afterwards there is no folder to change to.
+    std::env::set_current_dir("/")?;
     unveil(&hello.pf.pfctl, "x")?;
     unveil(Path::new("/dev/null"), "rw")?;
     for (file, permissions) in [(&hello.configuration, "r"), (&hello.transfers, "rwc")] {

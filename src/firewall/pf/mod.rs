@@ -222,6 +222,11 @@ impl Backend for Pf {
         "pf"
     }
 
+    /// `(max 1)` keeps a second connection out while the first has a state, and no longer.
+    fn is_one_shot(&self) -> bool {
+        false
+    }
+
     fn verify(&mut self) -> Result<(), Error> {
         self.rehearse()?;
         self.sweep()

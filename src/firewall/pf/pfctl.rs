@@ -124,7 +124,6 @@ fn execute(program: &Path, arguments: &[&str], input: &str, limit: Duration) -> 
         Command::new(program)
             .args(arguments)
             .env_clear()
-            .current_dir("/")
             .stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
