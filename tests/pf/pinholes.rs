@@ -22,7 +22,8 @@ fn dialect(dialect: rules::Dialect) -> Dialect {
     }
 }
 
-/// Nothing passes, but for what the anchors let through or, with a tag, what they mark.
+/// Nothing passes, but for what the anchors let through or, with a tag, what they mark. What stands behind the anchors has no say in
+/// what they pass.
 fn gateway(kind: rules::Dialect, options: &Options) -> Model {
     let (mut main, mut end) = (String::new(), String::new());
     if kind == rules::Dialect::FreeBsd {
@@ -31,7 +32,7 @@ fn gateway(kind: rules::Dialect, options: &Options) -> Model {
     if let Some(tag) = &options.tag {
         end = format!("pass quick proto tcp tagged \"{tag}\"\n");
     }
-    Model::new(dialect(kind), &format!("{main}block drop\nanchor \"ftpgate/*\"\n{end}"))
+    Model::new(dialect(kind), &format!("{main}block drop\nanchor \"ftpgate/*\"\nblock drop\n{end}"))
 }
 
 /// Host `number` of a network that both families have.
