@@ -225,7 +225,9 @@ proptest! {
     /// and has a route to it, may dial that as well. It gets no further than through the entrance, and uses the pinhole up.
     #[test]
     fn past_the_entrance_nobody_gets_further_than_through_it(pinhole in pinhole(0), (kind, options) in options()) {
-        prop_assume!(pinhole.needs_dnat());
+        if !pinhole.needs_dnat() {
+            return Ok(());
+        }
         let mut model = gateway(kind, &options);
         let text = anchor(kind, &options, OURS, &[pinhole], &[]);
         model.load(OURS, &text);
