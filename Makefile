@@ -7,13 +7,14 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
 TRIPLE := $(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 RUNNER := $(if $(AS_ROOT),CARGO_TARGET_$(TRIPLE)_RUNNER="$(AS_ROOT)")
 
-.PHONY: help setup demo test bench-tracking lint
+.PHONY: help setup demo test bench-tracking lint bsd-check
 
 help:
 	@echo "make demo   installs what it needs, builds, and shows FTP through NAT without and with ftpgate (a minute, plus the build)"
 	@echo "make test   installs what it needs, and runs every test, with real servers, clients and kernel (some minutes)"
 	@echo "make bench-tracking   measures what following data connections costs (two minutes, plus the build); see docs/benchmarks.md"
 	@echo "make lint   checks formatting, clippy and documentation"
+	@echo "make bsd-check   compiles and links for FreeBSD and OpenBSD, from here (minutes the first time, then seconds); runs nothing"
 	@echo "make setup  only installs what demo and test need: nft, four FTP clients; unpacks three FTP servers and promtool"
 
 setup:
@@ -38,3 +39,7 @@ lint:
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+
+bsd-check:
+	@echo "== bsd-check: fetches a compiler, both systems' headers and a linker once, and keeps them (see .ci/bsd-check)"
+	.ci/bsd-check

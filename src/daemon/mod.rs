@@ -51,6 +51,10 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     let names: Vec<&str> = config.listeners.iter().map(|listener| listener.name.as_str()).collect();
     let metrics = Metrics::new(&names, &command::names());
     let transfers = config.log.transfers.as_deref().map(open_transfer_log).transpose()?;
+    // FreeBSD's pf is asked where connections were going through a device that only root may open.
+    if config.listeners.iter().any(|listener| listener.capture == config::Capture::Redirect) {
+        sys::prepare_original_destination()?;
+    }
     let worker = settings::worker(&config)?;
     let mut keeper = match config.firewall.backend {
         config::Backend::Pf => Some(Keeper::start(&config, file.as_deref())?),

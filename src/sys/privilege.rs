@@ -17,8 +17,8 @@ use nix::unistd::{Uid, User, chdir, chroot, getgroups, getresgid, getresuid, set
 /// Afterwards the real, effective and saved user and group are those of `user`, no other group is left, and the process cannot
 /// become root again, which is tried. What is open stays open. The time zone is read before, since its file is out of reach
 /// afterwards. On Linux every capability is gone (capabilities(7), "Effect of user ID changes on capabilities"); on BSD so is the
-/// right to bind to foreign addresses (transparent source). Call it when there is one thread: OpenBSD and FreeBSD change all
-/// threads, and so does Linux, by way of its libc.
+/// right to bind to foreign addresses (transparent source). It holds for all threads: on the BSDs they share one
+/// user, on Linux libc sees to it.
 ///
 /// # Errors
 /// There is no such user, it is root, or the process is not root; says which step failed. Then the process may be half way:

@@ -22,7 +22,8 @@ fn dialect(dialect: rules::Dialect) -> Dialect {
     }
 }
 
-/// Nothing passes, but for what the anchors let through or, with a tag, what they mark.
+/// Nothing passes, but for what the anchors let through or, with a tag, what they mark. What stands behind the anchors has no say in
+/// what they pass.
 fn gateway(kind: rules::Dialect, options: &Options) -> Model {
     let (mut main, mut end) = (String::new(), String::new());
     if kind == rules::Dialect::FreeBsd {
@@ -31,7 +32,7 @@ fn gateway(kind: rules::Dialect, options: &Options) -> Model {
     if let Some(tag) = &options.tag {
         end = format!("pass quick proto tcp tagged \"{tag}\"\n");
     }
-    Model::new(dialect(kind), &format!("{main}block drop\nanchor \"ftpgate/*\"\n{end}"))
+    Model::new(dialect(kind), &format!("{main}block drop\nanchor \"ftpgate/*\"\nblock drop\n{end}"))
 }
 
 /// Host `number` of a network that both families have.
@@ -117,7 +118,8 @@ fn mutations(packet: &Packet) -> Vec<Packet> {
 
 fn check_one(model: &mut Model, pinhole: &Pinhole, options: &Options, label: &str) -> Result<(), TestCaseError> {
     let opening = first(pinhole, 40000);
-    for other in mutations(&opening) {
+    // Who dials the target itself has a test of its own.
+    for other in mutations(&opening).into_iter().filter(|other| other.to != pinhole.target || other.to == opening.to) {
         let verdict = model.send(&other);
         prop_assert!(blocked(&verdict), "{other:?}: {verdict:?}");
     }
@@ -223,7 +225,9 @@ proptest! {
     /// and has a route to it, may dial that as well. It gets no further than through the entrance, and uses the pinhole up.
     #[test]
     fn past_the_entrance_nobody_gets_further_than_through_it(pinhole in pinhole(0), (kind, options) in options()) {
-        prop_assume!(pinhole.needs_dnat());
+        if !pinhole.needs_dnat() {
+            return Ok(());
+        }
         let mut model = gateway(kind, &options);
         let text = anchor(kind, &options, OURS, &[pinhole], &[]);
         model.load(OURS, &text);
