@@ -226,11 +226,11 @@ impl Skeleton<'_> {
             }
             self.section(&sentence(listener));
             match (self.dialect, listener.capture) {
-                (Dialect::OpenBsd, Capture::Redirect) => {
-                    self.remark("Diverted, not redirected: nobody could tell where a connection was going that rdr-to has changed.");
-                }
-                (Dialect::FreeBsd, Capture::Tproxy) => {
-                    self.remark("This rule redirects: set `capture: redirect`, and `source: gateway`.");
+                (Dialect::OpenBsd, Capture::Redirect | Capture::Tproxy) => self.remark(
+                    "On OpenBSD this takes `capture: divert`: nobody could tell where a connection was going that rdr-to has changed.",
+                ),
+                (Dialect::FreeBsd, Capture::Divert | Capture::Tproxy) => {
+                    self.remark("On FreeBSD this takes `capture: redirect`: divert-to leads to divert(4) sockets there.");
                 }
                 _ => {}
             }

@@ -15,6 +15,21 @@ fn has(text: &str, lines: &[&str]) {
     }
 }
 
+#[test]
+fn a_configuration_for_another_system_is_told_what_to_change() {
+    let foreign = |dialect, word| {
+        rules(
+            dialect,
+            &format!(
+                "listeners: [ {{ listen: \"0.0.0.0:8021\" }} ]\nfirewall: {{ backend: pf, pf: {{ dialect: {word} }} }}"
+            ),
+        )
+    };
+    let hint = |text: &str| text.contains("this takes `capture: ");
+    assert!(hint(&foreign(Dialect::OpenBsd, "freebsd")) && hint(&foreign(Dialect::FreeBsd, "openbsd")));
+    assert!(!hint(&foreign(Dialect::OpenBsd, "openbsd")) && !hint(&foreign(Dialect::FreeBsd, "freebsd")));
+}
+
 const FORWARD: &str = "listeners: [ { listen: [\"0.0.0.0:8021\", \"[::]:8021\"] } ]\nuser: _ftpgate";
 
 #[test]
@@ -58,7 +73,7 @@ fn freebsd_translates_first_and_never_redirects_to_loopback_over_ipv6() {
             "anchor \"ftpgate/*\"",
         ],
     );
-    assert!(!text.contains("divert") && !text.contains("-> ::1") && !text.contains("outside6"), "{text}");
+    assert!(!text.contains("divert-to ") && !text.contains("-> ::1") && !text.contains("outside6"), "{text}");
     let loopback = rules(Dialect::FreeBsd, "listeners: [ { listen: \"[::1]:8021\" } ]");
     has(&loopback, &["# The listener must be on that address, or on [::]:8021, instead of ::1."]);
     assert!(
