@@ -12,4 +12,5 @@ mod ours;
 mod packets;
 mod pinholes;
 mod program;
+mod shipped;
 mod state;

@@ -79,6 +79,76 @@ fn every_example_is_taken_by_the_grammar_and_loaded() {
     }
 }
 
+/// The blocks of a page that are fenced by these words.
+fn blocks<'a>(page: &'a str, fence: &str) -> Vec<&'a str> {
+    let mut found = Vec::new();
+    let mut rest = page;
+    while let Some(start) = rest.find("\n```") {
+        let (language, body) = rest[start + 4..].split_once('\n').unwrap();
+        let end = body.find("\n```").unwrap();
+        if language == fence {
+            found.push(&body[..=end]);
+        }
+        rest = &body[end + 4..];
+    }
+    found
+}
+
+#[test]
+fn what_the_manual_shows_is_pf_of_at_least_one_system() {
+    let context = "inside = \"em1\"\noutside = \"em0\"\ntable <gateway> const { self }\n";
+    let queue = "queue line on em0 bandwidth 1M\nqueue ftp parent line bandwidth 1M default\n";
+    for (page, text, count) in [
+        ("pf.md", include_str!("../../docs/pf.md"), 5),
+        ("from-ftp-proxy.md", include_str!("../../docs/from-ftp-proxy.md"), 4),
+    ] {
+        let rules = blocks(text, "");
+        assert_eq!(rules.len(), count, "{page}");
+        for rules in rules {
+            let free = parse(Dialect::FreeBsd, Place::Main, &format!("{context}{rules}"));
+            // Options stand in front of everything on OpenBSD too.
+            let (options, rest): (Vec<&str>, Vec<&str>) = rules.lines().partition(|line| line.starts_with("set "));
+            let open = format!("{context}{}\n{queue}{}\n", options.join("\n"), rest.join("\n"));
+            let open = parse(Dialect::OpenBsd, Place::Main, &open);
+            assert!(free.is_ok() || open.is_ok(), "{page}: {free:?}\n{open:?}\n{rules}");
+        }
+    }
+}
+
+#[test]
+fn the_page_about_ftp_proxy_names_every_flag_and_its_configurations_are_right() {
+    let page = include_str!("../../docs/from-ftp-proxy.md");
+    for flag in [
+        "6",
+        "A",
+        "a ADDRESS",
+        "b ADDRESS",
+        "D LEVEL",
+        "d",
+        "m SESSIONS",
+        "P PORT",
+        "p PORT",
+        "q QUEUE",
+        "R ADDRESS",
+        "r",
+        "T TAG",
+        "t SECONDS",
+        "v",
+    ] {
+        assert!(page.contains(&format!("\n| `-{flag}` |")), "-{flag} is missing");
+    }
+    let configs: Vec<&str> = blocks(page, "yaml");
+    assert_eq!(configs.len(), 3);
+    for config in configs {
+        let listener =
+            if config.contains("listeners:") { "" } else { "listeners: [ { listen: \"127.0.0.1:8021\" } ]\n" };
+        // The system need not be said on itself; here it must.
+        let config = config.replace("pf: { anchor", "pf: { dialect: openbsd, anchor");
+        let (success, said) = ftpgate(&["check", "--no-verify", "-c", "/dev/stdin"], &format!("{listener}{config}"));
+        assert!(success, "{said}\n{config}");
+    }
+}
+
 /// Configurations that exercise every kind of line.
 const CONFIGS: [&str; 5] = [
     "listeners: [ { listen: [\"0.0.0.0:8021\", \"[::]:8021\"] } ]",
@@ -119,15 +189,22 @@ fn hints_in_printed_skeletons_are_rules_as_well() {
 }
 
 fn printed(dialect: Dialect, config: &str) -> String {
+    let (success, said) = ftpgate(&["rules", "-c", "/dev/stdin", "--for", &format!("pf-{}", dialect.as_str())], config);
+    assert!(success, "{said}");
+    said
+}
+
+/// Whether it succeeds with this on its standard input, and all that it says.
+fn ftpgate(arguments: &[&str], input: &str) -> (bool, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_ftpgate"))
-        .args(["rules", "-c", "/dev/stdin", "--for", &format!("pf-{}", dialect.as_str())])
+        .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    std::io::Write::write_all(&mut child.stdin.take().unwrap(), config.as_bytes()).unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+    (output.status.success(), said)
 }

@@ -43,8 +43,8 @@ pub(super) fn ruleset(config: &Config, dialect: Dialect, inside: &str, outside: 
             skeleton.captures();
         }
     }
-    skeleton.to_the_gateway();
-    skeleton.from_the_gateway();
+    skeleton.input();
+    skeleton.own_connections();
     skeleton.own_rules();
     skeleton.text
 }
@@ -206,10 +206,16 @@ impl Skeleton<'_> {
 
     fn own_nat(&mut self) {
         self.section("Your own translation, such as private addresses that leave as the gateway's:");
-        self.remark(match self.dialect {
-            Dialect::OpenBsd => "match out on $outside inet from $inside:network to any nat-to ($outside:0)",
-            Dialect::FreeBsd => "nat on $outside inet from $inside:network to any -> ($outside:0)",
-        });
+        // Tagged by a match rule, which does not end the evaluation: data connections would be translated a second time.
+        let tag = self.config.firewall.pf.tag.as_ref().map(|tag| format!(" ! tagged \"{tag}\"")).unwrap_or_default();
+        match self.dialect {
+            Dialect::OpenBsd => {
+                self.remark(&format!(
+                    "match out on $outside inet from $inside:network to any{tag} nat-to ($outside:0)"
+                ));
+            }
+            Dialect::FreeBsd => self.remark("nat on $outside inet from $inside:network to any -> ($outside:0)"),
+        }
     }
 
     /// How control connections reach the listeners.
@@ -275,7 +281,7 @@ impl Skeleton<'_> {
         self.rule("block all");
     }
 
-    fn to_the_gateway(&mut self) {
+    fn input(&mut self) {
         self.section("What may reach the gateway itself. Your own way in: narrow it to where you come from.");
         self.rule("pass in proto tcp from any to <gateway> port 22");
         self.remark("Ping, and what IPv6 needs to find its neighbours. Errors about connections pass with those.");
@@ -297,7 +303,7 @@ impl Skeleton<'_> {
     }
 
     /// What ftpgate itself may do: dial servers.
-    fn from_the_gateway(&mut self) {
+    fn own_connections(&mut self) {
         let user = self.config.user.as_ref().map(|user| format!(" user {user}")).unwrap_or_default();
         self.section("ftpgate dials servers, and nobody else on the gateway does.");
         if self.config.listeners.iter().any(|listener| listener.mode == Mode::Forward) {

@@ -96,7 +96,8 @@ pub enum Item {
 #[derive(Clone, Debug)]
 pub struct Table {
     pub name: String,
-    pub addresses: Vec<(bool, Net)>,
+    /// Networks, and interfaces that stand for their addresses.
+    pub addresses: Vec<(bool, Host)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

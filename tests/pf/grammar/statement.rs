@@ -194,10 +194,7 @@ impl Reader<'_> {
                 self.cursor.skip_lines();
                 // A table may be empty.
                 while !self.cursor.sign("}") {
-                    let (not, host) = matching::host(self.cursor)?;
-                    if let super::ast::Host::Net(net) = host {
-                        table.addresses.push((not, net));
-                    }
+                    table.addresses.push(matching::host(self.cursor)?);
                     self.cursor.skip_lines();
                     self.cursor.sign(",");
                     self.cursor.skip_lines();

@@ -92,8 +92,15 @@ fn holds(host: &Host, address: IpAddr, interfaces: &Interfaces, tables: &[&Table
         Host::Table(name) => {
             let table = tables.iter().find(|table| table.name == *name);
             // The longest prefix decides, negated or not.
-            let entries = table.iter().flat_map(|table| &table.addresses).filter(|(_, net)| net.contains(address));
-            entries.max_by_key(|(_, net)| net.prefix).is_some_and(|(not, _)| !not)
+            let nets = |host: &Host| match host {
+                Host::Net(net) => vec![*net],
+                Host::Interface(name) => interfaces.nets(name),
+                _ => Vec::new(),
+            };
+            let entries = table.iter().flat_map(|table| &table.addresses);
+            let entries = entries.flat_map(|(not, host)| nets(host).into_iter().map(|net| (*not, net)));
+            let holding = entries.filter(|(_, net)| net.contains(address));
+            holding.max_by_key(|(_, net)| net.prefix).is_some_and(|(not, _)| !not)
         }
     }
 }

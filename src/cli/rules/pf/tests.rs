@@ -132,6 +132,7 @@ fn tag_queue_and_anchor_are_those_of_the_configuration() {
             &["anchor \"gw/*\"", "pass quick proto tcp all flags S/SA keep state tagged \"ftp_data\""],
         );
     }
+    assert!(rules(Dialect::OpenBsd, yaml).contains(" to any ! tagged \"ftp_data\" nat-to "));
     assert!(rules(Dialect::OpenBsd, yaml).contains("anchor assign it: pass ... tagged TAG set queue bulk\n"));
     assert!(
         rules(Dialect::FreeBsd, yaml).contains("\n# altq on $outside hfsc bandwidth 100Mb queue { other, \"bulk\" }\n")

@@ -17,19 +17,25 @@ use crate::pinhole::Pinhole;
 /// ALTQ's word, pf.conf(5) "queue".
 const QUEUE: Option<&str> = Some("queue");
 
-/// The translation rules of one pinhole, if it needs any. Neither has `pass`: the filter rules decide. Without it they cannot `log`.
+/// The translation rules of one pinhole, one for each way. What needs no translation says so: the first rule that matches wins, so the
+/// administrator's `nat` for private addresses, behind our anchor, would else take a connection that must keep its own. None has
+/// `pass`: the filter rules decide. Without it they cannot `log`.
 pub(super) fn translation(text: &mut String, pinhole: &Pinhole) {
     let (entrance, target) = (pinhole.entrance, pinhole.target);
-    if pinhole.needs_dnat() {
-        // rdr inet proto tcp from INITIATOR to ENTRANCE port q -> TARGET port p
-        let dialled = peers(pinhole.initiator, entrance.ip()).port("", entrance.port());
-        let _ = writeln!(text, "rdr {dialled} -> {} port {}", target.ip(), target.port());
-    }
-    if pinhole.needs_snat() {
-        // nat inet proto tcp from INITIATOR to TARGET port p -> SOURCE port 20
-        let reached = peers(pinhole.initiator, target.ip()).port("", target.port());
-        let _ = writeln!(text, "nat {reached} -> {}{}", pinhole.source, source_port(pinhole));
-    }
+    let dialled = peers(pinhole.initiator, entrance.ip()).port("", entrance.port());
+    let reached = peers(pinhole.initiator, target.ip()).port("", target.port());
+    // rdr inet proto tcp from INITIATOR to ENTRANCE port q -> TARGET port p
+    let _ = if pinhole.needs_dnat() {
+        writeln!(text, "rdr {dialled} -> {} port {}", target.ip(), target.port())
+    } else {
+        writeln!(text, "no rdr {dialled}")
+    };
+    // nat inet proto tcp from INITIATOR to TARGET port p -> SOURCE port 20
+    let _ = if pinhole.needs_snat() {
+        writeln!(text, "nat {reached} -> {}{}", pinhole.source, source_port(pinhole))
+    } else {
+        writeln!(text, "no nat {reached}")
+    };
 }
 
 /// The filter rules of one pinhole.

@@ -1,7 +1,9 @@
 //! OpenBSD's dialect: `rdr-to` and `nat-to` stand at the end of the rule that lets the packet pass.
 //!
 //! Lives here: the two rules of a pinhole. Each is written with the addresses that its packet has before that rule's own translation:
-//! the rule for the way out sees what the rule for the way in has made of it. Not here: what both dialects share (`rules.rs`).
+//! the rule for the way out sees what the rule for the way in has made of it. `quick` ends the evaluation, so no `match … nat-to` of the
+//! administrator comes behind; with a tag there is no `quick`, and where the source must stay what it is (`source: client`), the
+//! administrator's rule has to say `! tagged NAME` (docs/pf.md). Not here: what both dialects share (`rules.rs`).
 
 use std::fmt::Write as _;
 

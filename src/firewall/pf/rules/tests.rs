@@ -206,7 +206,7 @@ fn order_is_translation_then_cuts_then_the_rest() {
     for dialect in Dialect::ALL {
         let rules = anchor(dialect, &Options::default(), "s", &pinholes, &cuts);
         let rank = |line: &str| match line.split(' ').next() {
-            Some("rdr" | "nat") => 0,
+            Some("rdr" | "nat" | "no") => 0,
             Some("block") => 1,
             Some("pass") => 2,
             other => panic!("{other:?}"),
