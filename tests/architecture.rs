@@ -69,6 +69,8 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ("src/firewall/tracking/mod.rs", "tokio"), // the channel from a tracker to sessions
     ("src/firewall/tracking/registry.rs", "tokio"), // its sending end
     ("src/observe/http.rs", "tokio"),    // the responder's sockets
+    ("src/daemon/keeper/protocol.rs", "serde"), // what daemon and keeper say to each other
+    ("src/daemon/keeper/protocol.rs", "serde_json"),
 ];
 
 /// The pure modules, and the words that they must not know.

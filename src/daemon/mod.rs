@@ -1,8 +1,11 @@
 //! Daemon: start and stop order.
 //!
 //! Lives here: the process from a validated configuration to its end, as two lists of steps. Below it: `settings` (from the
-//! configuration to what each layer takes), `netfilter` (what only Linux has), `service` (telling who started us), `signals`. Not here: the command line (`cli`), anything about sessions (`proxy`).
+//! configuration to what each layer takes), `netfilter` (what only Linux has), `keeper` (the process that stays root for pf),
+//! `files` (what is looked at again), `service` (telling who started us), `signals`. Not here: the command line (`cli`), anything
+//! about sessions (`proxy`).
 
+mod files;
 mod keeper;
 mod netfilter;
 mod service;
@@ -26,7 +29,8 @@ use crate::observe::{Ready, logging};
 use crate::protocol::command;
 use crate::proxy::{GoingDown, Parts, Shared, listener};
 use crate::sys;
-use keeper::{Errands, Keeper};
+use files::Files;
+use keeper::Keeper;
 use signals::Signal;
 
 pub use keeper::serve as keep;
@@ -46,8 +50,10 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     check_descriptors(&config);
 
     // Bind first, so that a second daemon is found out before it touches the firewall of the first.
-    let listeners = bind(&config)?;
-    let metrics_listener = config.metrics.as_ref().map(|metrics| bind_metrics(metrics.listen)).transpose()?;
+    let sockets = Sockets {
+        listeners: bind(&config)?,
+        metrics: config.metrics.as_ref().map(|metrics| bind_metrics(metrics.listen)).transpose()?,
+    };
     let names: Vec<&str> = config.listeners.iter().map(|listener| listener.name.as_str()).collect();
     let metrics = Metrics::new(&names, &command::names());
     let transfers = config.log.transfers.as_deref().map(open_transfer_log).transpose()?;
@@ -77,7 +83,7 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
         Some(keeper) => keeper.tracker()?,
         None => settings::tracker(&config)?,
     };
-    let files = Files { file, errands: keeper.as_ref().map(Keeper::errands) };
+    let files = Files { path: file, errands: keeper.as_ref().map(Keeper::errands) };
 
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
@@ -87,7 +93,7 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     let shared =
         Arc::new(Shared::new(Parts { firewall, tracker, metrics, transfers, live, listening, going_down: told }));
     let ended = keeper.map(Keeper::ended).transpose()?;
-    let served = runtime.block_on(serve(config, files, ended, listeners, metrics_listener, &shared, &tell, &logging));
+    let served = runtime.block_on(serve(config, files, ended, sockets, &shared, &tell, &logging));
     // Sessions that were told to end now may still be in the middle of something.
     runtime.shutdown_background();
     if let Some(tracker) = &shared.tracker {
@@ -126,26 +132,32 @@ pub fn advice(config: &Config) -> Vec<String> {
     }
 }
 
+/// What is listened on.
+struct Sockets {
+    /// With the index of the listener that each belongs to.
+    listeners: Vec<(TcpListener, usize)>,
+    metrics: Option<TcpListener>,
+}
+
 async fn serve(
     config: Config,
     files: Files,
     mut keeper_ended: Option<watch::Receiver<bool>>,
-    listeners: Vec<(TcpListener, usize)>,
-    metrics_listener: Option<TcpListener>,
+    sockets: Sockets,
     shared: &Arc<Shared>,
     tell: &watch::Sender<GoingDown>,
     logging: &logging::Handle,
 ) -> anyhow::Result<()> {
     let (alive, mut all_ended) = mpsc::channel(1);
     let per_listener: Vec<_> = config.listeners.iter().map(|l| Arc::new(settings::listener(l))).collect();
-    for (socket, at) in listeners {
+    for (socket, at) in sockets.listeners {
         let socket = tokio::net::TcpListener::from_std(socket)?;
         let Some(settings) = per_listener.get(at) else { continue };
         tokio::spawn(listener::serve(socket, settings.clone(), shared.clone(), tell.subscribe(), alive.clone()));
     }
     drop(alive);
     let ready = Ready::new();
-    if let Some(socket) = metrics_listener {
+    if let Some(socket) = sockets.metrics {
         tokio::spawn(http::serve(socket, shared.metrics.clone(), ready.clone()));
     }
     let mut signals = signals::Signals::new().context("cannot listen for signals")?;
@@ -198,35 +210,9 @@ async fn ended(keeper: &mut Option<watch::Receiver<bool>>) {
     }
 }
 
-/// Files that are looked at again while the daemon runs, possibly through the keeper: for the daemon itself they are out of
-/// reach then.
-struct Files {
-    file: Option<PathBuf>,
-    errands: Option<Errands>,
-}
-
-impl Files {
-    /// Reads the configuration file `path` as it is now.
-    fn load(&self, path: &Path) -> anyhow::Result<Config> {
-        Ok(match &self.errands {
-            Some(errands) => Config::parse(&errands.configuration()?, &path.display().to_string())?,
-            None => Config::load(path)?,
-        })
-    }
-
-    /// Opens the transfer log again.
-    fn reopen(&self, log: &Xferlog) -> std::io::Result<()> {
-        match &self.errands {
-            Some(errands) => log.replace(errands.transfers()?),
-            None => log.reopen()?,
-        }
-        Ok(())
-    }
-}
-
 /// Reads the configuration again. A faulty one changes nothing.
 fn reload(running: &mut Config, files: &Files, shared: &Shared, logging: &logging::Handle) {
-    let Some(file) = &files.file else {
+    let Some(file) = &files.path else {
         tracing::warn!("SIGHUP: there is no configuration file to read again; the arguments stay in force");
         return;
     };
