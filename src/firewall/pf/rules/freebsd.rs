@@ -4,10 +4,10 @@
 //! `rdr-to` and `nat-to`; what is written here works on 14 and 15. Not here: what both dialects share (`rules.rs`).
 //!
 //! With a tag the translation stays where it is, in `rdr` and `nat`, and the filter rules become `match … tag` (FreeBSD 14
-//! has it; there a match rule can tag and queue, and not translate). The `tag` of a `nat` or `rdr` rule would not do:
-//! a pinhole that needs no translation on one of its two ways has no such rule there, and one tag must mark all. Nor would the real
-//! ftp-proxy's `pass … tag` without `quick`: it passes whatever no later rule of the administrator blocks. A packet keeps its tag from the
-//! way in to the way out, and `tagged` sees a tag that an earlier rule of the same evaluation has set.
+//! has it; there a match rule can tag and queue, and not translate). Translation rules could carry the `tag`, but neither flags nor a
+//! label nor a queue, and not where they say `no`. Nor would the real ftp-proxy's `pass … tag` without `quick` do: it passes whatever no
+//! later rule of the administrator blocks. A packet keeps its tag from the way in to the way out, and `tagged` sees a tag that an earlier
+//! rule of the same evaluation has set.
 
 use std::fmt::Write as _;
 
