@@ -1,6 +1,6 @@
 //! For which system a configuration is, and which ways of capture that system has.
 //!
-//! Lives here: [`System`], [`capture_fits`]. A file can be checked, and its rules printed, on another system than the one it is
+//! Lives here: [`System`], `capture_fits`. A file can be checked, and its rules printed, on another system than the one it is
 //! for; so this is about what the file says, and not about where it is read. Not here: who asks (`validate`).
 
 use super::values::Fault;

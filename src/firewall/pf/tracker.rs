@@ -4,7 +4,7 @@
 //! what it wants to know. Not here: running pfctl (`pfctl`, behind the source), reading its output (`states`).
 //!
 //! pf tells nobody of its own accord when a connection begins or ends. So its use is noticed up to a quarter of a second late, its
-//! end up to a second late (later on a gateway with very many states, see [`SHARE`]), and a connection that was reset and
+//! end up to a second late (later on a gateway with very many states, see `SHARE`), and a connection that was reset and
 //! forgotten between two looks is seen only as far as the last one showed it.
 
 use std::collections::HashMap;
