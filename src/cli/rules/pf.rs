@@ -304,7 +304,10 @@ impl Skeleton<'_> {
 
     /// What ftpgate itself may do: dial servers.
     fn own_connections(&mut self) {
-        let user = self.config.user.as_ref().map(|user| format!(" user {user}")).unwrap_or_default();
+        // Borrowing addresses takes root, for each connection anew: the daemon stays what it was started as.
+        let borrows = self.transparent(Mode::Forward) || self.transparent(Mode::Reverse);
+        let user = if borrows { Some("root") } else { self.config.user.as_deref() };
+        let user = user.map(|user| format!(" user {user}")).unwrap_or_default();
         self.section("ftpgate dials servers, and nobody else on the gateway does.");
         if self.config.listeners.iter().any(|listener| listener.mode == Mode::Forward) {
             self.rule(&format!("pass out proto tcp from self to any port 21{user}"));
@@ -316,10 +319,12 @@ impl Skeleton<'_> {
             let (family, ip, port) = (family(server.is_ipv6()), server.ip(), server.port());
             self.rule(&format!("pass out {family} proto tcp from self to {ip} port {port}{user}"));
         }
-        if !self.transparent(Mode::Forward) && !self.transparent(Mode::Reverse) {
+        if !borrows {
             return;
         }
-        self.remark("`source: client`: under the client's address, whose answers must come back to ftpgate.");
+        self.remark(
+            "`source: client`: under the client's address, whose answers must come back to ftpgate, and as root.",
+        );
         match self.dialect {
             Dialect::OpenBsd => {
                 if self.transparent(Mode::Forward) {

@@ -116,7 +116,7 @@ fn a_listener_that_clients_dial_needs_no_capture() {
 fn borrowed_addresses_need_divert_reply_which_freebsd_lacks() {
     let yaml = "listeners: [ { listen: \"0.0.0.0:8021\", source: client } ]\nuser: _ftpgate";
     let text = rules(Dialect::OpenBsd, yaml);
-    has(&text, &["pass out proto tcp from ! <gateway> to any port 21 user _ftpgate divert-reply"]);
+    has(&text, &["pass out proto tcp from ! <gateway> to any port 21 user root divert-reply"]);
     let text = rules(Dialect::FreeBsd, yaml);
     assert!(text.contains("# FreeBSD's pf cannot do that"), "{text}");
     assert!(text.lines().all(|line| line.starts_with('#') || !line.contains("divert")), "{text}");
