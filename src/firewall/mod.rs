@@ -87,6 +87,12 @@ pub trait Backend: Send {
         true
     }
 
+    /// How many steps one transaction should have at most: what comes later must not wait for long. One, where each
+    /// step costs as much alone as it does together with others.
+    fn largest_batch(&self) -> usize {
+        100
+    }
+
     /// Makes sure that pinholes can be opened, and takes away what a dead predecessor left. Called once, before the first
     /// client is accepted.
     ///

@@ -30,9 +30,6 @@ use super::ports::Ports;
 use super::{Backend, Change, Error, ErrorKind, Reset};
 use crate::pinhole::{EntrancePort, Key, Pinhole, Request, SessionId};
 
-/// Operations in one transaction, at most: what comes later must not wait for long.
-const BATCH: usize = 100;
-
 /// What the thread needs to know besides its backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -268,7 +265,7 @@ impl Worker {
     fn serve(&mut self, messages: &Receiver<Message>) -> Option<Sender<()>> {
         let mut batch = Vec::new();
         while let Ok(first) = messages.recv() {
-            for message in iter::once(first).chain(messages.try_iter()).take(BATCH) {
+            for message in iter::once(first).chain(messages.try_iter()).take(self.backend.largest_batch()) {
                 match message {
                     Message::Open(order) => self.prepare_open(order, &mut batch),
                     Message::Close { key, owner } => self.prepare_close(key, owner, &mut batch),

@@ -3,12 +3,17 @@
 //! Lives here: the original destination by way of capture, the choice of the server, and the guard against sessions to
 //! ourselves. Not here: connecting (`upstream`).
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 
 use super::{Capture, ListenerSettings, Route, Shared};
+use crate::observe::limiter::Limiter;
 use crate::observe::metrics::Rejection;
 use crate::sys;
+
+/// Every client would cause one.
+static FAILURES: Limiter = Limiter::per_second(1);
 
 /// Why a connection leads nowhere. The text is for the client, after `421 `, and for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,6 +26,9 @@ pub enum Lost {
     /// The server would be this host, and the session would come back.
     #[error("the gateway does not connect to itself")]
     Loop,
+    /// The packet filter did not answer.
+    #[error("the gateway cannot learn where this connection was going; its log says why")]
+    Unknown,
     /// No server of the client's address family is configured.
     #[error("no server is configured for this address family")]
     Family,
@@ -33,6 +41,7 @@ impl Lost {
             Self::NotRedirected => Rejection::NoDestination,
             Self::Loop => Rejection::Loop,
             Self::Family => Rejection::NoServer,
+            Self::Unknown => Rejection::Internal,
         }
     }
 }
@@ -58,7 +67,17 @@ pub fn find(
     shared: &Shared,
 ) -> Result<Way, Lost> {
     let redirected = match listener.capture {
-        Capture::Redirect => sys::original_destination(socket, client, local).map(canonical).unwrap_or(local),
+        Capture::Redirect => match sys::original_destination(socket, client, local) {
+            Ok(original) => canonical(original),
+            // Nothing redirected it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => local,
+            Err(error) => {
+                if let Some(suppressed) = FAILURES.admit() {
+                    tracing::error!(%client, %error, suppressed, "cannot learn where a connection was going");
+                }
+                return Err(Lost::Unknown);
+            }
+        },
         Capture::Tproxy | Capture::Divert | Capture::Direct => local,
     };
     match &listener.route {

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::ioctl::ioctl_num_type;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{SockRef, Socket, TcpKeepalive};
@@ -26,7 +27,12 @@ pub(super) fn original_destination(
     _local: SocketAddr,
 ) -> io::Result<SocketAddr> {
     let socket = SockRef::from(socket);
-    let address = if client.is_ipv6() { socket.original_dst_v6() } else { socket.original_dst_v4() }?;
+    let address = if client.is_ipv6() { socket.original_dst_v6() } else { socket.original_dst_v4() };
+    let address = address.map_err(|error| match error.raw_os_error().map(Errno::from_raw) {
+        // Without conntrack nothing can have been redirected.
+        Some(Errno::ENOPROTOOPT) => io::ErrorKind::NotFound.into(),
+        _ => error,
+    })?;
     address.as_socket().ok_or_else(|| io::Error::other("the original destination is no IP address"))
 }
 

@@ -58,6 +58,11 @@ impl Backend for Remote {
         false
     }
 
+    /// Each session's anchor is a run of pfctl of its own, and one that fails would have the others undone.
+    fn largest_batch(&self) -> usize {
+        1
+    }
+
     fn verify(&mut self) -> Result<(), Error> {
         self.tell(&Request::Verify)
     }

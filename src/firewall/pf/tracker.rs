@@ -7,7 +7,7 @@
 //! end up to a second late (later on a gateway with very many states, see `SHARE`), and a connection that was reset and
 //! forgotten between two looks is seen only as far as the last one showed it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -64,8 +64,9 @@ impl Interest {
     /// Those of all connections, with their ages in seconds, that are of interest.
     pub fn of(&self, all: impl Iterator<Item = (Snapshot, u64)>) -> Vec<Seen> {
         let awaited: HashMap<Key, u64> = self.awaited.iter().copied().collect();
+        let followed: HashSet<u64> = self.followed.iter().copied().collect();
         let wanted = |snapshot: &Snapshot, age: u64| {
-            self.followed.contains(&snapshot.flow.id)
+            followed.contains(&snapshot.flow.id)
                 || awaited.get(&snapshot.flow.key()).is_some_and(|oldest| age <= *oldest)
         };
         all.filter(|(snapshot, age)| wanted(snapshot, *age)).map(|(snapshot, _)| snapshot).collect()
@@ -240,15 +241,12 @@ impl Thread {
             registry.see(&snapshot);
             state.known.insert(id, snapshot);
         }
-        let gone: Vec<Flow> = registry
-            .followed()
-            .filter(|flow| !seen.iter().any(|snapshot| snapshot.flow.id == flow.id))
-            .copied()
-            .collect();
+        let there: HashSet<u64> = seen.iter().map(|snapshot| snapshot.flow.id).collect();
+        let gone: Vec<Flow> = registry.followed().filter(|flow| !there.contains(&flow.id)).copied().collect();
         for flow in gone {
             registry.end(&flow, state.known.get(&flow.id).and_then(|last| last.counters));
         }
-        let followed: Vec<u64> = registry.followed().map(|flow| flow.id).collect();
+        let followed: HashSet<u64> = registry.followed().map(|flow| flow.id).collect();
         let now = Instant::now();
         let State { known, past, .. } = &mut *state;
         known.retain(|id, _| {
