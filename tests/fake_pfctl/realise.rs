@@ -23,6 +23,8 @@ pub fn realise(dialect: Dialect, anchors: &BTreeMap<String, String>, mark: &str)
         let ruleset = parse(dialect, Place::Anchor(&[]), text).expect("only correct anchors are kept");
         for item in &ruleset.items {
             match item {
+                // Keeps rules behind the anchor from translating; there are none here.
+                Item::Translation(rule) if rule.no => {}
                 Item::Translation(rule) => {
                     let target = rule.target.as_ref().expect("translations of ours have a target");
                     let (chain, verb) = match rule.kind {
