@@ -76,21 +76,29 @@ impl fmt::Display for Reset {
     }
 }
 
+/// What a packet filter can do by itself, and what it does best.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Habits {
+    /// A pinhole is used up by its first packet without anybody's doing. Otherwise it is closed as soon as it is seen used.
+    pub one_shot: bool,
+    /// Steps that one transaction should have at most: what comes later must not wait for long.
+    pub largest_batch: usize,
+}
+
+impl Default for Habits {
+    fn default() -> Self {
+        Self { one_shot: true, largest_batch: 100 }
+    }
+}
+
 /// What a packet filter must be able to do. Calls block for microseconds, so one thread owns the backend.
 pub trait Backend: Send {
     /// The word for logs and metrics.
     fn name(&self) -> &'static str;
 
-    /// Whether a pinhole is used up by its first packet without anybody's doing. Otherwise it is closed as soon as it is seen
-    /// used.
-    fn is_one_shot(&self) -> bool {
-        true
-    }
-
-    /// How many steps one transaction should have at most: what comes later must not wait for long. One, where each
-    /// step costs as much alone as it does together with others.
-    fn largest_batch(&self) -> usize {
-        100
+    /// What it can do by itself, and what it does best.
+    fn habits(&self) -> Habits {
+        Habits::default()
     }
 
     /// Makes sure that pinholes can be opened, and takes away what a dead predecessor left. Called once, before the first

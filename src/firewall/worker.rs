@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::ports::Ports;
-use super::{Backend, Change, Error, ErrorKind, Reset};
+use super::{Backend, Change, Error, ErrorKind, Habits, Reset};
 use crate::pinhole::{EntrancePort, Key, Pinhole, Request, SessionId};
 
 /// What the thread needs to know besides its backend.
@@ -48,7 +48,7 @@ pub struct Firewall {
     inbox: Sender<Message>,
     state: Arc<State>,
     backend_name: &'static str,
-    one_shot: bool,
+    habits: Habits,
 }
 
 /// What the thread tells without being asked.
@@ -91,7 +91,7 @@ impl Firewall {
     /// # Errors
     /// What the backend says; or the thread cannot be started.
     pub fn start(backend: Box<dyn Backend>, settings: Settings) -> Result<Self, Error> {
-        let (backend_name, one_shot) = (backend.name(), backend.is_one_shot());
+        let (backend_name, habits) = (backend.name(), backend.habits());
         let (inbox, messages) = mpsc::channel();
         let (verified, answer) = mpsc::channel();
         let state = Arc::new(State::default());
@@ -108,7 +108,7 @@ impl Firewall {
             .spawn(move || worker.main(&messages, &verified))
             .map_err(|error| Error::new(ErrorKind::Other, format!("cannot start the firewall thread: {error}")))?;
         answer.recv().unwrap_or_else(|_| Err(gone()))?;
-        Ok(Self { inbox, state, backend_name, one_shot })
+        Ok(Self { inbox, state, backend_name, habits })
     }
 
     /// Asks for a pinhole for a session. Never blocks.
@@ -131,9 +131,9 @@ impl Firewall {
         self.backend_name
     }
 
-    /// Whether a pinhole is used up by its first packet, see [`Backend::is_one_shot`].
-    pub fn is_one_shot(&self) -> bool {
-        self.one_shot
+    /// What the backend can do by itself.
+    pub fn habits(&self) -> Habits {
+        self.habits
     }
 
     /// Pinholes that leases hold open now, used or not.
@@ -265,7 +265,7 @@ impl Worker {
     fn serve(&mut self, messages: &Receiver<Message>) -> Option<Sender<()>> {
         let mut batch = Vec::new();
         while let Ok(first) = messages.recv() {
-            for message in iter::once(first).chain(messages.try_iter()).take(self.backend.largest_batch()) {
+            for message in iter::once(first).chain(messages.try_iter()).take(self.backend.habits().largest_batch) {
                 match message {
                     Message::Open(order) => self.prepare_open(order, &mut batch),
                     Message::Close { key, owner } => self.prepare_close(key, owner, &mut batch),

@@ -334,7 +334,7 @@ impl Driver<'_> {
                 if let Some((.., known)) = self.watches.iter_mut().find(|(watched, ..)| *watched == id) {
                     *known = Some(flow);
                 }
-                if !self.shared.firewall.is_one_shot() {
+                if !self.shared.firewall.habits().one_shot {
                     self.close_pinhole(id);
                 }
                 DataEvent::Used { dialler: flow.original.source }

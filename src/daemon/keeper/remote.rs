@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::protocol::{Answer, Channel, Request};
 use crate::firewall::pf::tracker::{Interest, Seen, Source};
-use crate::firewall::{Backend, Change, Error, ErrorKind};
+use crate::firewall::{Backend, Change, Error, ErrorKind, Habits, pf};
 use crate::sys;
 
 /// Asks and waits for the answer.
@@ -54,13 +54,8 @@ impl Backend for Remote {
         "pf"
     }
 
-    fn is_one_shot(&self) -> bool {
-        false
-    }
-
-    /// Each session's anchor is a run of pfctl of its own, and one that fails would have the others undone.
-    fn largest_batch(&self) -> usize {
-        1
+    fn habits(&self) -> Habits {
+        pf::HABITS
     }
 
     fn verify(&mut self) -> Result<(), Error> {

@@ -31,11 +31,15 @@ use self::pfctl::Pfctl;
 use self::rules::{Dialect, Options};
 use self::states::{Connection, connections, parse};
 use self::tracker::{Interest, Seen};
-use super::{Backend, Change, Error, ErrorKind};
+use super::{Backend, Change, Error, ErrorKind, Habits};
 use crate::pinhole::{Announcement, Pinhole, SessionId};
 
 /// The session whose anchor is loaded for trial. Real ones count from 1.
 const REHEARSAL: SessionId = 0;
+
+/// `(max 1)` keeps a second connection out while the first has a state, and no longer. Each session's anchor is a run of pfctl of its own,
+/// and one that fails would have the others undone.
+pub const HABITS: Habits = Habits { one_shot: false, largest_batch: 1 };
 
 /// What the backend goes by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -222,14 +226,8 @@ impl Backend for Pf {
         "pf"
     }
 
-    /// `(max 1)` keeps a second connection out while the first has a state, and no longer.
-    fn is_one_shot(&self) -> bool {
-        false
-    }
-
-    /// Each session's anchor is a run of pfctl of its own, and one that fails would have the others undone.
-    fn largest_batch(&self) -> usize {
-        1
+    fn habits(&self) -> Habits {
+        HABITS
     }
 
     fn verify(&mut self) -> Result<(), Error> {
