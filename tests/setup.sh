@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Brings what the tests and the demo run against: the nft tool, three FTP servers, four FTP clients, promtool.
-# Debian 12. The FTP servers and Prometheus are only unpacked, below target/lab (Debian's FTP servers exclude each other, and
-# nobody wants one started by a test): nothing of them is installed, started or enabled.
+# Brings what the tests and the demo run against: the nft tool, three FTP servers, four FTP clients, promtool, valgrind.
+# Debian 12. The FTP servers, Prometheus and valgrind are only unpacked, below target/lab (Debian's FTP servers exclude each
+# other, and nobody wants one started by a test): nothing of them is installed, started or enabled.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,7 +14,7 @@ installed=(
     libwrap0 libpam0g libcap2 libssl3 libsodium23      # what the unpacked servers are linked with
     libmemcached11 libmemcachedutil2 libhiredis0.14 libpcre2-8-0 libpcre2-posix3
 )
-unpacked=(vsftpd proftpd-core pure-ftpd prometheus)
+unpacked=(vsftpd proftpd-core pure-ftpd prometheus valgrind)
 
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then "$@"; return; fi

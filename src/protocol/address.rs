@@ -3,9 +3,13 @@
 //! Lives here: parsers that give a value and a span, and the writers of the same notations. Not here: whether the address
 //! may be used (`session`), putting it in place (`splice`).
 
+use std::fmt::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::str::FromStr;
+
+/// Bytes of the longest notation: EPRT with eight groups of four digits and a port of five.
+const LONGEST: usize = 49;
 
 /// A value, and the bytes of the line that stand for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,13 +115,22 @@ pub fn epsv_reply(text: &[u8]) -> Result<Located<u16>, AddressError> {
 /// `h1,h2,h3,h4,p1,p2`.
 pub fn write_commas(address: Ipv4Addr, port: u16) -> String {
     let [a, b, c, d] = address.octets();
-    format!("{a},{b},{c},{d},{},{}", port >> 8, port & 0xff)
+    let [high, low] = port.to_be_bytes();
+    written(format_args!("{a},{b},{c},{d},{high},{low}"))
 }
 
 /// `|family|address|port|`, IPv6 in its canonical text (RFC 5952).
 pub fn write_eprt(address: IpAddr, port: u16) -> String {
     let family = if address.is_ipv4() { 1 } else { 2 };
-    format!("|{family}|{address}|{port}|")
+    written(format_args!("|{family}|{address}|{port}|"))
+}
+
+/// In one piece of memory: `format!` begins with less than these need.
+fn written(text: fmt::Arguments<'_>) -> String {
+    let mut written = String::with_capacity(LONGEST);
+    // Writing to a String does not fail.
+    let _ = written.write_fmt(text);
+    written
 }
 
 /// `h1,h2,h3,h4,p1,p2` and nothing around it.

@@ -157,11 +157,12 @@ fn has_bare_cr(text: &[u8]) -> bool {
     memchr::memchr_iter(b'\r', text).any(|at| text.get(at + 1) != Some(&0))
 }
 
-/// The row of a verb. A scan of some ninety names, most of them dismissed by their length: cheaper than the read that
-/// brought the line.
+/// The row of a verb. A scan of some ninety names, most of them dismissed by their first letter.
 fn look_up(verb: &[u8]) -> (Verb, Option<&'static str>) {
+    let first = verb.first().map(u8::to_ascii_uppercase);
+    let is_verb = |name: &str| name.as_bytes().first().copied() == first && name.as_bytes().eq_ignore_ascii_case(verb);
     for &(kind, names) in TABLE {
-        if let Some(&name) = names.iter().find(|name| name.as_bytes().eq_ignore_ascii_case(verb)) {
+        if let Some(&name) = names.iter().find(|name| is_verb(name)) {
             return (kind, Some(name));
         }
     }

@@ -245,7 +245,9 @@ impl Driver<'_> {
         }
         let now = self.shared.now();
         SCRATCH.with_borrow_mut(|scratch| {
-            match self.pipe(side).stream().try_read(&mut scratch.buffer) {
+            // No FTP server sends urgent data (RFC 959 §4.1.3 has the client do so). What one that does sends behind it is read
+            // with what it sends next.
+            match self.pipe(side).read(&mut scratch.buffer, side == Side::Client) {
                 Ok(0) => self.session.handle(Event::Eof(side), now, &mut scratch.effects),
                 Ok(n) => {
                     let bytes = scratch.buffer.get(..n).unwrap_or_default();
@@ -436,11 +438,27 @@ async fn next_of_flows(watches: &mut [Watched]) -> (PinholeId, Option<FlowEvent>
     .await
 }
 
+/// Waits for what a side is waited for. By polling rather than with `TcpStream::ready`, which joins a list of waiters and leaves
+/// it again at every event, whichever side it is of.
 async fn readiness(stream: &TcpStream, interest: Option<Interest>) -> io::Result<Ready> {
-    match interest {
-        Some(interest) => stream.ready(interest).await,
-        None => std::future::pending().await,
-    }
+    let Some(interest) = interest else { return std::future::pending().await };
+    poll_fn(|context| {
+        let mut ready = Ready::EMPTY;
+        if interest.is_readable()
+            && let Poll::Ready(readable) = stream.poll_read_ready(context)
+        {
+            readable?;
+            ready |= Ready::READABLE;
+        }
+        if interest.is_writable()
+            && let Poll::Ready(writable) = stream.poll_write_ready(context)
+        {
+            writable?;
+            ready |= Ready::WRITABLE;
+        }
+        if ready.is_empty() { Poll::Pending } else { Poll::Ready(Ok(ready)) }
+    })
+    .await
 }
 
 /// Waits until the daemon is further down than `obeyed`.

@@ -3,7 +3,7 @@
 //! Lives here: non-blocking writes that keep what the kernel would not take, urgent bytes, half-close after the last byte. Not
 //! here: what is sent (`session`), when to read (`driver`). An idle pipe owns no buffer.
 
-use std::io;
+use std::io::{self, Read};
 
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -47,6 +47,25 @@ impl Pipe {
     /// The connection.
     pub fn stream(&self) -> &TcpStream {
         &self.stream
+    }
+
+    /// Takes what has come, as much as fits into `buffer`.
+    ///
+    /// A read that leaves room has emptied the socket, and the next one would only say so: then the next waits for news from
+    /// the kernel. That saves one of four reads a command. It does not hold where the other end may send urgent data, because
+    /// the kernel ends a read before the mark, whatever is behind it.
+    pub fn read(&self, buffer: &mut [u8], may_be_urgent: bool) -> io::Result<usize> {
+        let mut taken = 0;
+        // `try_io` forgets only what it knew before the read: news that come in the middle of it are not lost.
+        let read = self.stream.try_io(Interest::READABLE, || {
+            taken = (&*socket2::SockRef::from(&self.stream)).read(buffer)?;
+            let more_may_be_there = taken == 0 || taken == buffer.len() || may_be_urgent;
+            if more_may_be_there { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+        });
+        match read {
+            Err(error) if taken == 0 => Err(error),
+            _ => Ok(taken),
+        }
     }
 
     /// Sends now what the kernel takes, the rest later.

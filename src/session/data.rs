@@ -176,7 +176,7 @@ impl Connection {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Data {
     connections: Vec<Connection>,
-    /// Transfer commands that await their first reply.
+    /// Transfer commands that await their first reply. The first reply takes them off.
     asked: VecDeque<Command>,
     /// The one that the next transfer will use.
     current: Option<PinholeId>,
@@ -231,17 +231,19 @@ impl Data {
 
     /// The server said 1yz to the oldest transfer command.
     pub fn started(&mut self, now: Millis) {
-        let Some(command) = self.asked.front() else { return };
+        let Some(command) = self.asked.pop_front() else { return };
         let current = self.current;
         if let Some(connection) = self.connections.iter_mut().find(|c| Some(c.id) == current && c.is_free()) {
-            connection.transfer = Some((command.clone(), now));
+            connection.transfer = Some((command, now));
             connection.measured.0 = now;
         }
     }
 
-    /// The server said something final to the oldest transfer command.
-    pub fn answered(&mut self, code: Code, now: Millis) {
-        self.asked.pop_front();
+    /// The server said something final to the oldest transfer command, `started` if it had said 1yz before.
+    pub fn answered(&mut self, started: bool, code: Code, now: Millis) {
+        if !started {
+            self.asked.pop_front();
+        }
         let outcome = if code.is_positive() { Outcome::Complete } else { Outcome::Failed };
         let Some(c) = self.connections.iter_mut().find(|c| c.transfer.is_some() && c.is_unanswered()) else { return };
         c.ended = match c.ended {

@@ -49,65 +49,83 @@ pub enum Kind {
     Local(Local),
 }
 
-/// The commands that await an answer, oldest first.
+/// The commands that await an answer, oldest first. Most clients await one at a time, which has its place here; only those that
+/// pipeline need memory besides.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
-    slots: VecDeque<Kind>,
+    first: Option<Kind>,
+    /// Empty if there is no first.
+    rest: VecDeque<Kind>,
 }
 
 impl Pending {
     /// Number of slots.
     pub fn len(&self) -> usize {
-        self.slots.len()
+        usize::from(self.first.is_some()) + self.rest.len()
     }
 
     /// Whether every command is answered.
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.first.is_none()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Kind> {
+        self.first.iter().chain(&self.rest)
     }
 
     /// Whether nothing is awaited for certain: at most the answer to an ABOR that may have had it.
     pub fn is_quiet(&self) -> bool {
-        self.slots.iter().all(|kind| matches!(kind, Kind::Abor { optional: true }))
+        self.iter().all(|kind| matches!(kind, Kind::Abor { optional: true }))
     }
 
     /// A command was sent, or will be answered here.
     pub fn push(&mut self, kind: Kind) {
-        self.slots.push_back(kind);
+        match self.first {
+            None => self.first = Some(kind),
+            Some(_) => self.rest.push_back(kind),
+        }
     }
 
     /// The slot that the next reply belongs to.
     pub fn front(&self) -> Option<Kind> {
-        self.slots.front().copied()
+        self.first
     }
 
-    /// Takes the answered slot off. An empty FIFO gives its memory back.
+    /// Takes the answered slot off. A FIFO of at most one gives its memory back.
     pub fn pop(&mut self) -> Option<Kind> {
-        let kind = self.slots.pop_front();
-        if self.slots.is_empty() {
-            self.slots = VecDeque::new();
+        let answered = std::mem::replace(&mut self.first, self.rest.pop_front());
+        if self.rest.is_empty() {
+            self.rest = VecDeque::new();
         }
-        kind
+        answered
+    }
+
+    /// Takes off the slot at this place.
+    fn remove(&mut self, at: usize) -> Option<Kind> {
+        match at.checked_sub(1) {
+            None => self.pop(),
+            Some(behind) => self.rest.remove(behind),
+        }
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        self.slots = VecDeque::new();
+        *self = Self::default();
     }
 
     /// Whether a transfer is under way: the server said 1yz and nothing final yet.
     pub fn is_transferring(&self) -> bool {
-        self.slots.iter().any(|kind| matches!(kind, Kind::Transfer { started: true }))
+        self.iter().any(|kind| matches!(kind, Kind::Transfer { started: true }))
     }
 
     /// Whether an address has been announced that no reply has confirmed yet.
     pub fn has_announcement(&self) -> bool {
-        self.slots.iter().any(|kind| matches!(kind, Kind::Passive(_) | Kind::Active(..)))
+        self.iter().any(|kind| matches!(kind, Kind::Passive(_) | Kind::Active(..)))
     }
 
     /// The front slot was answered with 1yz. Says whether a transfer has started with that.
     pub fn mark_started(&mut self) -> bool {
-        match self.slots.front_mut() {
+        match &mut self.first {
             Some(Kind::Transfer { started }) => !std::mem::replace(started, true),
             _ => false,
         }
@@ -119,42 +137,40 @@ impl Pending {
     /// - ABOR has two replies at most, of which one may be missing: whatever cannot answer it belongs to the next command. Once
     ///   it may have been answered, that includes refusals: a server that knows ABOR does not refuse it.
     pub fn settle(&mut self, code: Code) {
-        if let Some(Kind::Transfer { started: true }) = self.slots.front() {
+        if let Some(transfer @ Kind::Transfer { started: true }) = self.first {
             // What is answered here waits behind the transfer; the server has not seen it.
-            let seen = |(at, kind): &(usize, &Kind)| *at > 0 && !matches!(kind, Kind::Local(_));
-            let next = self.slots.iter().enumerate().find(seen);
+            let seen = |(_, kind): &(usize, &Kind)| !matches!(kind, Kind::Local(_));
+            let next = self.rest.iter().enumerate().find(seen);
             if let (211..=213, Some((at, Kind::Stat))) = (code.0, next)
-                && let Some(stat) = self.slots.remove(at)
+                && let Some(stat) = self.rest.remove(at)
             {
-                self.slots.push_front(stat);
+                self.first = Some(stat);
+                self.rest.push_front(transfer);
             }
             return;
         }
-        while let Some(&Kind::Abor { optional }) = self.slots.front()
-            && self.slots.len() > 1
+        while let Some(Kind::Abor { optional }) = self.first
+            && self.len() > 1
             && !answers_abor(code, optional)
         {
-            self.slots.pop_front();
+            self.pop();
         }
     }
 
     /// Takes off what ftpgate shall say now, if its turn has come. An ABOR that may have had its answer keeps nobody waiting: a
     /// client that believes so would wait for ever.
     pub fn pop_local(&mut self) -> Option<Local> {
-        let at = self.slots.iter().position(|kind| !matches!(kind, Kind::Abor { optional: true }))?;
-        let Some(&Kind::Local(reply)) = self.slots.get(at) else { return None };
-        if at == 0 {
-            self.pop()
-        } else {
-            self.slots.remove(at)
-        };
+        let in_turn = |(_, kind): &(usize, Kind)| !matches!(kind, Kind::Abor { optional: true });
+        let (at, kind) = self.iter().copied().enumerate().find(in_turn)?;
+        let Kind::Local(reply) = kind else { return None };
+        self.remove(at);
         Some(reply)
     }
 
     /// The transfer before an ABOR ended well: the same reply may have been ABOR's.
     pub fn abor_may_be_answered(&mut self) {
         // What is answered here stands between the two only in our eyes.
-        let next = self.slots.iter_mut().find(|kind| !matches!(kind, Kind::Local(_)));
+        let next = self.first.iter_mut().chain(&mut self.rest).find(|kind| !matches!(kind, Kind::Local(_)));
         if let Some(Kind::Abor { optional }) = next {
             *optional = true;
         }
@@ -191,10 +207,24 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_fifo_owns_no_memory() {
+    fn a_fifo_of_at_most_one_owns_no_memory() {
         let mut pending = Pending::default();
         pending.push(Kind::Other);
-        pending.pop();
-        assert_eq!(pending.slots.capacity(), 0);
+        assert_eq!(pending.rest.capacity(), 0);
+        pending.push(Kind::Stat);
+        assert_eq!(pending.pop(), Some(Kind::Other));
+        assert_eq!((pending.len(), pending.rest.capacity()), (1, 0));
+        assert_eq!(pending.pop(), Some(Kind::Stat));
+        assert!(pending.is_empty());
+    }
+
+    #[test]
+    fn an_own_answer_is_taken_from_behind_an_abor_that_keeps_nobody_waiting() {
+        let mut pending = Pending::default();
+        pending.push(Kind::Abor { optional: true });
+        pending.push(Kind::Local(Local::Syntax));
+        assert_eq!(pending.pop_local(), Some(Local::Syntax));
+        assert_eq!(pending.front(), Some(Kind::Abor { optional: true }));
+        assert_eq!(pending.pop_local(), None);
     }
 }

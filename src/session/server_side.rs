@@ -122,8 +122,8 @@ impl Session {
             self.timers.login = None;
             effects.push(Effect::Note(Note::LoggedIn));
         }
-        if let Kind::Transfer { .. } = kind {
-            self.data.answered(code, now);
+        if let Kind::Transfer { started } = kind {
+            self.data.answered(started, code, now);
         }
         match kind {
             Kind::Active(id, announcement) if code.is_positive() => {

@@ -31,23 +31,43 @@ impl Attributes {
         Self::default()
     }
 
+    /// None, and room for so many bytes of them.
+    pub(in crate::firewall) fn with_capacity(bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes))
+    }
+
+    /// The length of a message that has these.
+    pub(in crate::firewall) fn message_length(&self) -> usize {
+        HEADERS + self.0.len()
+    }
+
     /// Adds an attribute with this payload, and the padding to the next multiple of four.
-    pub(in crate::firewall) fn put(mut self, kind: u16, payload: &[u8]) -> Self {
-        // A payload of 64 KiB and more has no true length; the kernel refuses this one. `nftables::MAX_CHANGES`
-        // keeps the lists below that.
-        let length = u16::try_from(payload.len() + 4).unwrap_or(u16::MAX);
-        self.0.extend_from_slice(&length.to_ne_bytes());
-        self.0.extend_from_slice(&kind.to_ne_bytes());
-        self.0.extend_from_slice(payload);
-        self.0.resize(self.0.len().next_multiple_of(4), 0);
-        self
+    pub(in crate::firewall) fn put(self, kind: u16, payload: &[u8]) -> Self {
+        self.within(kind, |attributes| attributes.0.extend_from_slice(payload))
     }
 
     /// Adds a text, with the NUL that the kernel wants.
     pub(in crate::firewall) fn text(self, kind: u16, text: &str) -> Self {
-        let mut payload = text.as_bytes().to_vec();
-        payload.push(0);
-        self.put(kind, &payload)
+        self.within(kind, |attributes| {
+            attributes.0.extend_from_slice(text.as_bytes());
+            attributes.0.push(0);
+        })
+    }
+
+    /// Adds an attribute whose payload `fill` writes behind its header; the length is put there afterwards.
+    fn within(mut self, kind: u16, fill: impl FnOnce(&mut Self)) -> Self {
+        let start = self.0.len();
+        self.0.extend_from_slice(&[0; 2]);
+        self.0.extend_from_slice(&kind.to_ne_bytes());
+        fill(&mut self);
+        // A payload of 64 KiB and more has no true length; the kernel refuses this one. `nftables::MAX_CHANGES`
+        // keeps the lists below that.
+        let length = u16::try_from(self.0.len() - start).unwrap_or(u16::MAX);
+        if let Some(place) = self.0.get_mut(start..).and_then(|attribute| attribute.first_chunk_mut()) {
+            *place = length.to_ne_bytes();
+        }
+        self.0.resize(self.0.len().next_multiple_of(4), 0);
+        self
     }
 
     /// Adds a 32-bit number.
@@ -64,6 +84,11 @@ impl Attributes {
     pub(in crate::firewall) fn nest(self, kind: u16, inner: &Self) -> Self {
         self.put(kind | NESTED, &inner.0)
     }
+
+    /// The same with attributes that `fill` adds where they belong, so that nothing is copied.
+    pub(in crate::firewall) fn nest_with(self, kind: u16, fill: impl FnOnce(Self) -> Self) -> Self {
+        self.within(kind | NESTED, |attributes| *attributes = fill(std::mem::take(attributes)))
+    }
 }
 
 /// A whole message: `nlmsghdr`, `nfgenmsg` (family, version, resource), attributes. The port is 0: the kernel.
@@ -74,8 +99,21 @@ pub(in crate::firewall) fn request(
     nfgenmsg: [u8; 4],
     attributes: &Attributes,
 ) -> Vec<u8> {
-    let length = HEADERS + attributes.0.len();
-    let mut bytes = Vec::with_capacity(length);
+    let mut bytes = Vec::with_capacity(attributes.message_length());
+    append_request(&mut bytes, kind, flags, sequence, nfgenmsg, attributes);
+    bytes
+}
+
+/// The same behind what is there.
+pub(in crate::firewall) fn append_request(
+    bytes: &mut Vec<u8>,
+    kind: u16,
+    flags: u16,
+    sequence: u32,
+    nfgenmsg: [u8; 4],
+    attributes: &Attributes,
+) {
+    let length = attributes.message_length();
     bytes.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_ne_bytes());
     bytes.extend_from_slice(&kind.to_ne_bytes());
     bytes.extend_from_slice(&flags.to_ne_bytes());
@@ -83,12 +121,18 @@ pub(in crate::firewall) fn request(
     bytes.extend_from_slice(&0_u32.to_ne_bytes());
     bytes.extend_from_slice(&nfgenmsg);
     bytes.extend_from_slice(&attributes.0);
-    bytes
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn attributes_written_in_place_are_those_that_were_copied() {
+        let inner = |attributes: Attributes| attributes.text(1, "pin4").number(2, 7);
+        let copied = Attributes::new().number(9, 1).nest(3, &Attributes::new().nest(4, &inner(Attributes::new())));
+        assert_eq!(Attributes::new().number(9, 1).nest_with(3, |list| list.nest_with(4, inner)), copied);
+    }
 
     #[test]
     fn attributes_are_padded_but_their_length_is_true() {

@@ -22,6 +22,9 @@ pub const MAX_CHANGES: usize = 256;
 const TRANSLATION_EXTRA: Duration = Duration::from_secs(2);
 /// The kernel counts in ticks of up to 10 ms and takes none at all for "for ever".
 const SHORTEST: Duration = Duration::from_millis(100);
+/// Bytes of the attributes that name table and set, unless the table has a long name, and of an element of IPv6 with data.
+const NAMES: usize = 64;
+const LONGEST_ELEMENT: usize = 92;
 /// What nobody needs, and far from where the kernel's arithmetic ends.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -29,8 +32,8 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Element {
     set: &'static Set,
-    key: Vec<u8>,
-    data: Vec<u8>,
+    key: Columns,
+    data: Columns,
     timeout: Duration,
 }
 
@@ -38,44 +41,45 @@ impl Element {
     /// `add element inet ftpgate pinhole4 { 192.0.2.10 . 203.0.113.1 . 61000 timeout 60s }`
     pub(super) fn permission(initiator: IpAddr, entrance: SocketAddr, lifetime: Duration) -> Self {
         let set = if entrance.is_ipv6() { &PINHOLE6 } else { &PINHOLE4 };
-        Self::new(set, key(initiator, entrance), Vec::new(), lifetime)
+        Self::new(set, key(initiator, entrance), Columns::NONE, lifetime)
     }
 
     /// `add element inet ftpgate dnat4 { 192.0.2.10 . 203.0.113.1 . 61000 timeout 62s : 10.0.0.5 . 50000 }`
     pub(super) fn destination(initiator: IpAddr, entrance: SocketAddr, target: SocketAddr, lifetime: Duration) -> Self {
         let set = if entrance.is_ipv6() { &DNAT6 } else { &DNAT4 };
-        let data = [address(target.ip()), port(target.port())].concat();
+        let data = Columns::NONE.end(target);
         Self::new(set, key(initiator, entrance), data, lifetime.saturating_add(TRANSLATION_EXTRA))
     }
 
     /// `add element inet ftpgate snat4 { 192.0.2.10 . 10.0.0.5 . 50000 timeout 62s : 10.0.0.1 }`
     pub(super) fn source(initiator: IpAddr, target: SocketAddr, source: IpAddr, lifetime: Duration) -> Self {
         let set = if target.is_ipv6() { &SNAT6 } else { &SNAT4 };
-        Self::new(set, key(initiator, target), address(source), lifetime.saturating_add(TRANSLATION_EXTRA))
+        let data = Columns::NONE.address(source);
+        Self::new(set, key(initiator, target), data, lifetime.saturating_add(TRANSLATION_EXTRA))
     }
 
     /// `add element inet ftpgate reset4 { 192.0.2.10 . 40000 . 10.0.0.5 . 50000 timeout 30s }`
     pub(super) fn reset(reset: &Reset) -> Self {
         let (receiver, sender) = reset.ends();
         let set = if receiver.is_ipv6() { &RESET6 } else { &RESET4 };
-        let end = |end: SocketAddr| [address(end.ip()), port(end.port())].concat();
-        Self::new(set, [end(receiver), end(sender)].concat(), Vec::new(), reset.lifetime)
+        Self::new(set, Columns::NONE.end(receiver).end(sender), Columns::NONE, reset.lifetime)
     }
 
-    fn new(set: &'static Set, key: Vec<u8>, data: Vec<u8>, timeout: Duration) -> Self {
+    fn new(set: &'static Set, key: Columns, data: Columns, timeout: Duration) -> Self {
         Self { set, key, data, timeout: timeout.clamp(SHORTEST, LONGEST) }
     }
 
     /// NFTA_SET_ELEM_KEY.
     fn encode_key(&self, element: Attributes) -> Attributes {
-        element.nest(1, &Attributes::new().put(1, &self.key))
+        element.nest_with(1, |key| key.put(1, self.key.bytes()))
     }
 
     /// NFTA_SET_ELEM_TIMEOUT in milliseconds, NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_DATA.
-    fn encode(&self) -> Attributes {
+    fn encode(&self, element: Attributes) -> Attributes {
         let timeout = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
-        let element = self.encode_key(Attributes::new().long(4, timeout));
-        if self.data.is_empty() { element } else { element.nest(2, &Attributes::new().put(1, &self.data)) }
+        let element = self.encode_key(element.long(4, timeout));
+        let data = self.data.bytes();
+        if data.is_empty() { element } else { element.nest_with(2, |attributes| attributes.put(1, data)) }
     }
 }
 
@@ -116,44 +120,70 @@ pub(super) fn probe(table: &str) -> Batch {
 /// Some elements of one set; at least one.
 struct Elements<'a> {
     set: &'static Set,
-    elements: Vec<&'a Element>,
+    /// With those of other sets among them.
+    all: &'a [Element],
 }
 
 impl<'a> Elements<'a> {
     fn of(set: &'static Set, all: &'a [Element]) -> Option<Self> {
-        let elements: Vec<_> = all.iter().filter(|element| element.set == set).collect();
-        (!elements.is_empty()).then_some(Self { set, elements })
+        all.iter().any(|element| element.set == set).then_some(Self { set, all })
     }
 
     /// NFTA_SET_ELEM_LIST_TABLE, _SET, _ELEMENTS { NFTA_LIST_ELEM … }. Never with NLM_F_EXCL: an element that is there
     /// with the same data is no error.
     fn message(&self, table: &str, kind: u8) -> Message {
         let adds = kind == kind::NEWSETELEM;
-        let list = self.elements.iter().fold(Attributes::new(), |list, element| {
-            list.nest(1, &if adds { element.encode() } else { element.encode_key(Attributes::new()) })
-        });
-        let attributes = Attributes::new().text(1, table).text(2, self.set.name).nest(3, &list);
+        let elements = self.all.iter().filter(|element| element.set == self.set);
+        let add = |list: Attributes, element: &Element| {
+            list.nest_with(1, |new| if adds { element.encode(new) } else { element.encode_key(new) })
+        };
+        let room = NAMES + elements.clone().count() * LONGEST_ELEMENT;
+        let attributes = Attributes::with_capacity(room).text(1, table).text(2, self.set.name);
+        let attributes = attributes.nest_with(3, |list| elements.fold(list, add));
         Message::new(Subject::Elements(self.set.name), kind, if adds { flag::CREATE } else { 0 }, attributes)
     }
 }
 
 /// The columns of the key of a pinhole or a translation.
-fn key(initiator: IpAddr, at: SocketAddr) -> Vec<u8> {
-    [address(initiator), address(at.ip()), port(at.port())].concat()
+fn key(initiator: IpAddr, at: SocketAddr) -> Columns {
+    Columns::NONE.address(initiator).end(at)
 }
 
-/// The column of an address.
-fn address(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
+/// The columns of a key or of data, one behind the other: two addresses of IPv6 and two ports at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Columns {
+    bytes: [u8; 40],
+    length: usize,
+}
+
+impl Columns {
+    const NONE: Self = Self { bytes: [0; 40], length: 0 };
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
     }
-}
 
-/// The column of a port, padded.
-fn port(port: u16) -> Vec<u8> {
-    let [high, low] = port.to_be_bytes();
-    vec![high, low, 0, 0]
+    fn put(mut self, column: &[u8]) -> Self {
+        let end = self.length + column.len();
+        if let Some(place) = self.bytes.get_mut(self.length..end) {
+            place.copy_from_slice(column);
+            self.length = end;
+        }
+        self
+    }
+
+    fn address(self, address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => self.put(&address.octets()),
+            IpAddr::V6(address) => self.put(&address.octets()),
+        }
+    }
+
+    /// An address and a port, padded.
+    fn end(self, end: SocketAddr) -> Self {
+        let [high, low] = end.port().to_be_bytes();
+        self.address(end.ip()).put(&[high, low, 0, 0])
+    }
 }
 
 #[cfg(test)]

@@ -20,19 +20,19 @@ fn hex(bytes: &[u8]) -> String {
 /// `pin4` has `192.0.2.10 . 198.51.100.20 . 40000 timeout 30s : 10.1.2.3 . 50000`.
 fn pin4() -> Element {
     let key = key([192, 0, 2, 10].into(), "198.51.100.20:40000".parse().unwrap());
-    let data = [address([10, 1, 2, 3].into()), port(50000)].concat();
+    let data = Columns::NONE.end("10.1.2.3:50000".parse().unwrap());
     Element::new(&PIN4, key, data, Duration::from_secs(30))
 }
 
 /// `pin4` has `2001:db8::1 . 2001:db8::2 . 40000 timeout 30s : 2001:db8::3 . 50000`.
 fn pin6() -> Element {
     let key = key("2001:db8::1".parse().unwrap(), "[2001:db8::2]:40000".parse().unwrap());
-    let data = [address("2001:db8::3".parse().unwrap()), port(50000)].concat();
+    let data = Columns::NONE.end("[2001:db8::3]:50000".parse().unwrap());
     Element::new(&PIN4, key, data, Duration::from_secs(30))
 }
 
 fn message(element: &Element, kind: u8) -> Message {
-    Elements { set: &PIN4, elements: vec![element] }.message("crlab", kind)
+    Elements { set: &PIN4, all: std::slice::from_ref(element) }.message("crlab", kind)
 }
 
 /// The measured bytes have NLM_F_EXCL (0x200) among the flags; ours must not, see `Elements::message`.

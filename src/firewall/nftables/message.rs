@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use crate::firewall::netlink::encode::request;
+use crate::firewall::netlink::encode::append_request;
 pub(super) use crate::firewall::netlink::encode::{Attributes, flag};
 
 /// Message types, `enum nf_tables_msg_types`.
@@ -82,8 +82,14 @@ impl Message {
 
     /// Its bytes.
     pub(super) fn encode(&self, sequence: u32) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.append(&mut bytes, sequence);
+        bytes
+    }
+
+    fn append(&self, bytes: &mut Vec<u8>, sequence: u32) {
         let kind = u16::from_be_bytes([SUBSYSTEM, self.kind]);
-        request(kind, self.flags, sequence, [INET, 0, 0, 0], &self.attributes)
+        append_request(bytes, kind, self.flags, sequence, [INET, 0, 0, 0], &self.attributes);
     }
 }
 
@@ -99,13 +105,16 @@ impl Batch {
 
     /// Its bytes: the beginning has number `first`, the messages those that follow.
     pub(super) fn encode(&self, first: u32) -> Vec<u8> {
-        let mut bytes = bracket(BATCH_BEGIN, first);
+        let brackets = 2 * Attributes::new().message_length();
+        let messages: usize = self.0.iter().map(|message| message.attributes.message_length()).sum();
+        let mut bytes = Vec::with_capacity(brackets + messages);
+        append_bracket(&mut bytes, BATCH_BEGIN, first);
         let mut sequence = first;
         for message in &self.0 {
             sequence = sequence.wrapping_add(1);
-            bytes.extend(message.encode(sequence));
+            message.append(&mut bytes, sequence);
         }
-        bytes.extend(bracket(BATCH_END, sequence.wrapping_add(1)));
+        append_bracket(&mut bytes, BATCH_END, sequence.wrapping_add(1));
         bytes
     }
 
@@ -117,8 +126,8 @@ impl Batch {
 }
 
 /// The beginning or the end of a batch.
-fn bracket(kind: u16, sequence: u32) -> Vec<u8> {
-    request(kind, flag::REQUEST, sequence, [0, 0, 0, SUBSYSTEM], &Attributes::new())
+fn append_bracket(bytes: &mut Vec<u8>, kind: u16, sequence: u32) {
+    append_request(bytes, kind, flag::REQUEST, sequence, [0, 0, 0, SUBSYSTEM], &Attributes::new());
 }
 
 #[cfg(test)]

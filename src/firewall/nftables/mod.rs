@@ -3,7 +3,7 @@
 //! Lives here: [`Settings`]. Below it, each in its file: the `Backend` (`backend`); what the ruleset is (`ruleset`)
 //! and its renderings ([`text`], `expressions`, `install`); which elements a pinhole needs (`book`) and their bytes
 //! (`elements`); its netlink messages (`message`) and transactions (`netlink`); looking (`verify`) and sentences
-//! (`explain`). Only `netlink` does I/O. Not here: choosing ports, timing, retrying. Only the text is there on other systems
+//! (`explain`); all of it without a kernel (`offline`). Only `netlink` does I/O. Not here: choosing ports, timing, retrying. Only the text is there on other systems
 //! than Linux, so that the rules for a Linux gateway can be printed anywhere.
 //!
 //! Opening a pinhole adds up to three elements in one transaction:
@@ -32,6 +32,8 @@ mod install;
 mod message;
 #[cfg(target_os = "linux")]
 mod netlink;
+#[cfg(target_os = "linux")]
+mod offline;
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))] // the text needs a part of it
 mod ruleset;
 pub mod text;
@@ -42,6 +44,8 @@ mod verify;
 pub use self::backend::Nftables;
 #[cfg(target_os = "linux")]
 pub use self::elements::MAX_CHANGES;
+#[cfg(target_os = "linux")]
+pub use self::offline::Offline;
 
 use serde::{Deserialize, Serialize};
 

@@ -33,6 +33,48 @@ impl From<Failed> for Failure {
     }
 }
 
+/// What the kernel says to a batch.
+#[derive(Debug)]
+pub(super) struct Verdict<'a> {
+    batch: &'a Batch,
+    first: u32,
+    confirmed: usize,
+    refusal: Option<Failure>,
+}
+
+impl<'a> Verdict<'a> {
+    /// Nothing yet, to a batch whose beginning has the number `first`.
+    pub(super) fn on(batch: &'a Batch, first: u32) -> Self {
+        Self { batch, first, confirmed: 0, refusal: None }
+    }
+
+    /// Takes one answer, which may be to something else.
+    pub(super) fn hear(&mut self, answer: Answer<'_>) {
+        if answer.sequence.wrapping_sub(self.first) >= self.batch.sequences() {
+            return;
+        }
+        match answer.acknowledgement() {
+            Some(0) => self.confirmed += 1,
+            // The first refusal counts: later ones may be its consequences.
+            Some(code) => {
+                let subject = self.batch.subject(self.first, answer.sequence);
+                self.refusal.get_or_insert(Failure::Refused(subject, Errno::from_raw(code)));
+            }
+            None => {}
+        }
+    }
+
+    /// Whether the batch took effect.
+    pub(super) fn outcome(self) -> Result<(), Failure> {
+        match self.refusal {
+            Some(refusal) => Err(refusal),
+            // In a failed batch the good messages are acknowledged with 0 as well, so only all of them mean success.
+            None if self.confirmed < self.batch.0.len() => Err(Failure::Unconfirmed),
+            None => Ok(()),
+        }
+    }
+}
+
 /// A socket to nf_tables of the network namespace in which it was opened.
 #[derive(Debug)]
 pub(super) struct Socket {
@@ -62,26 +104,9 @@ impl Socket {
             return Ok(());
         }
         let first = self.reserve(batch.sequences());
-        let mut confirmed = 0;
-        let mut refusal = None;
-        self.exchange(&batch.encode(first), |answer| {
-            let offset = answer.sequence.wrapping_sub(first);
-            match answer.acknowledgement() {
-                Some(0) if offset < batch.sequences() => confirmed += 1,
-                // The first refusal counts: later ones may be its consequences.
-                Some(code) if code != 0 && offset < batch.sequences() => {
-                    let subject = batch.subject(first, answer.sequence);
-                    refusal.get_or_insert(Failure::Refused(subject, Errno::from_raw(code)));
-                }
-                _ => {}
-            }
-        })?;
-        match refusal {
-            Some(refusal) => Err(refusal),
-            // In a failed batch the good messages are acknowledged with 0 as well, so only all of them mean success.
-            None if confirmed < batch.0.len() => Err(Failure::Unconfirmed),
-            None => Ok(()),
-        }
+        let mut verdict = Verdict::on(batch, first);
+        self.exchange(&batch.encode(first), |answer| verdict.hear(answer))?;
+        verdict.outcome()
     }
 
     /// Asks for one object; `found` reads it. `None` if there is no such thing.

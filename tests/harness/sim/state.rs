@@ -32,7 +32,14 @@ struct Buffer {
 
 #[derive(Debug, Deserialize)]
 struct Pending {
-    slots: Vec<Value>,
+    first: Option<Value>,
+    rest: Vec<Value>,
+}
+
+impl Pending {
+    fn slots(&self) -> impl Iterator<Item = &Value> {
+        self.first.iter().chain(&self.rest)
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -61,7 +68,7 @@ struct Sides {
 impl State {
     /// Whether every command was answered; an ABOR that may have been need not be.
     pub fn is_settled(&self) -> bool {
-        self.pending.slots.iter().all(|slot| slot["Abor"]["optional"] == true)
+        self.pending.slots().all(|slot| slot["Abor"]["optional"] == true)
     }
 
     /// Pinholes that a transfer uses.
@@ -71,7 +78,7 @@ impl State {
 
     /// For complaints.
     pub fn slots(&self) -> String {
-        format!("{:?}", self.pending.slots)
+        format!("{:?}", self.pending.slots().collect::<Vec<_>>())
     }
 
     /// What must be true of a session that has not ended. `read` is the most that was ever read at once.
@@ -84,7 +91,7 @@ impl State {
 
     /// Every pinhole that was granted and not closed is known to the session, and nothing else is.
     fn check_pinholes(&self, firewall: &Firewall) {
-        let active = self.pending.slots.iter().filter_map(|slot| slot["Active"][0].as_u64());
+        let active = self.pending.slots().filter_map(|slot| slot["Active"][0].as_u64());
         let mut open: Vec<u32> = active.map(|id| u32::try_from(id).unwrap()).collect();
         open.extend(self.pinhole.iter().map(|(id, _)| *id));
         open.sort_unstable();
@@ -101,12 +108,14 @@ impl State {
         for held in [&self.held_command, &self.held_reply].into_iter().flatten() {
             assert!(held.line.len() <= settings.line_length + 2, "{} bytes held", held.line.len());
         }
-        assert!(self.pending.slots.len() <= settings.pipeline, "{} commands pending", self.pending.slots.len());
+        let pending = self.pending.slots().count();
+        assert!(pending <= settings.pipeline, "{pending} commands pending");
+        assert!(self.pending.first.is_some() || pending == 0, "commands wait behind none: {self:?}");
     }
 
     /// A side that is not read has a reason, and one that is read has no line left over.
     fn check_readiness(&self, session: &Session, settings: &Settings) {
-        let full = self.pending.slots.len() >= settings.pipeline;
+        let full = self.pending.slots().count() >= settings.pipeline;
         let client = self.held_command.is_some() || self.auth_pending || full;
         let server = self.held_reply.is_some();
         assert_eq!(session.wants(Side::Client), !client && !self.closed.client, "the client is read or not: {self:?}");
