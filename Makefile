@@ -7,12 +7,13 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
 TRIPLE := $(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 RUNNER := $(if $(AS_ROOT),CARGO_TARGET_$(TRIPLE)_RUNNER="$(AS_ROOT)")
 
-.PHONY: help setup demo test bench-tracking lint bsd-check
+.PHONY: help setup demo test bench-tracking bench-scale lint bsd-check
 
 help:
 	@echo "make demo   installs what it needs, builds, and shows FTP through NAT without and with ftpgate (a minute, plus the build)"
 	@echo "make test   installs what it needs, and runs every test, with real servers, clients and kernel (some minutes)"
 	@echo "make bench-tracking   measures what following data connections costs (two minutes, plus the build); see docs/benchmarks.md"
+	@echo "make bench-scale   measures idle sessions by the thousand and 20,000 pinholes (four minutes, plus the build); see docs/scaling.md"
 	@echo "make lint   checks formatting, clippy and documentation"
 	@echo "make bsd-check   compiles and links for FreeBSD and OpenBSD, from here (minutes the first time, then seconds); runs nothing"
 	@echo "make setup  only installs what demo and test need: nft, four FTP clients; unpacks three FTP servers and promtool"
@@ -34,6 +35,10 @@ test: setup
 bench-tracking:
 	@echo "== bench-tracking: as root; on a quiet machine, or with more rounds (BENCH_ROUNDS=20)"
 	$(RUNNER) cargo bench --locked --bench tracking
+
+bench-scale:
+	@echo "== bench-scale: as root; HAPROXY=FILE measures HAProxy beside it"
+	$(RUNNER) cargo bench --locked --bench scale
 
 lint:
 	cargo fmt --check

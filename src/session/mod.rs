@@ -25,6 +25,7 @@ pub mod settings;
 pub mod timers;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -90,7 +91,8 @@ impl Sides {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     ends: Ends,
-    settings: Settings,
+    /// The same for all sessions between two reloads, so they share it.
+    settings: Arc<Settings>,
     channel: Channel,
     from_client: LineBuffer,
     from_server: LineBuffer,
@@ -139,10 +141,12 @@ const LONG_LINES: u8 = 3;
 
 impl Session {
     /// A session whose two control connections are open; the server's greeting is awaited.
-    pub fn new(settings: Settings, ends: Ends, now: Millis) -> Self {
+    pub fn new(settings: impl Into<Arc<Settings>>, ends: Ends, now: Millis) -> Self {
+        let settings = settings.into();
         let mut pending = Pending::default();
         pending.push(Kind::Greeting);
         Self {
+            timers: timers::Timers::new(&settings, now),
             ends,
             settings,
             channel: Channel::Clear,
@@ -168,7 +172,6 @@ impl Session {
             shut: Sides::default(),
             lost: None,
             ended: None,
-            timers: timers::Timers::new(&settings, now),
         }
     }
 
@@ -453,7 +456,7 @@ impl Session {
 
     /// Last of all: records of transfers that are over, and the end of the session if it has come.
     fn settle(&mut self, now: Millis, effects: &mut Effects) {
-        let Settings { tracked, reset_on_close: reset, .. } = self.settings;
+        let Settings { tracked, reset_on_close: reset, .. } = *self.settings;
         let closing = self.closed.client || self.closed.server;
         // Data connections that are not ended with it may yet be answered, until the session is over.
         if self.has_ended() || (closing && tracked && reset) {

@@ -10,7 +10,7 @@
 //! The key of source NAT is who dialled and where it really goes, so pinholes of one initiator to one target share an
 //! element. It stays until the last of them is closed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -59,20 +59,25 @@ impl Book {
             Change::Reset(reset) => Some(Element::reset(reset)),
             Change::Open(_) | Change::Close(_) => None,
         }));
-        let mut arrivals = BTreeSet::new();
+        // With those that are opened of each.
+        let mut arrivals: BTreeMap<Arrival, Vec<Pinhole>> = BTreeMap::new();
         for (key, pinhole) in &plan.outcome {
             // One that is opened again is replaced: older kernels do not renew the timeout of an element that is there.
             if let Some(old) = self.open.get(key) {
                 plan.removed.extend(of_entrance(old));
-                arrivals.extend(arrival(old));
+                if let Some(arrival) = arrival(old) {
+                    arrivals.entry(arrival).or_default();
+                }
             }
             if let Some(new) = pinhole {
                 plan.added.extend(of_entrance(new));
-                arrivals.extend(arrival(new));
+                if let Some(arrival) = arrival(new) {
+                    arrivals.entry(arrival).or_default().push(*new);
+                }
             }
         }
-        for arrival in arrivals {
-            self.plan_source(arrival, &mut plan)?;
+        for (arrival, opened) in arrivals {
+            self.plan_source(arrival, &opened, &mut plan)?;
         }
         Ok(plan)
     }
@@ -133,26 +138,24 @@ impl Book {
         Ok(outcome)
     }
 
-    /// Plans the element of source NAT that the pinholes of this arrival share.
-    fn plan_source(&self, (initiator, target): Arrival, plan: &mut Plan) -> Result<(), Error> {
+    /// Plans the element of source NAT that the pinholes of this arrival share. `opened`: those that the changes open.
+    fn plan_source(&self, (initiator, target): Arrival, opened: &[Pinhole], plan: &mut Plan) -> Result<(), Error> {
         let before = self.arrivals.get(&(initiator, target));
         let untouched = before.into_iter().flatten().filter(|(key, _)| !plan.outcome.contains_key(key));
         let untouched: Vec<_> = untouched.map(|(_, pinhole)| *pinhole).collect();
-        let opened = plan.outcome.values().flatten().filter(|new| arrival(new) == Some((initiator, target)));
-        let opened: Vec<_> = opened.copied().collect();
         if opened.is_empty() && !untouched.is_empty() {
             return Ok(());
         }
         if let Some(old) = before.and_then(|sharers| sharers.values().next()) {
             plan.removed.push(Element::source(initiator, target, old.source, old.lifetime));
         }
-        let mut sharers = untouched.iter().chain(&opened);
+        let mut sharers = untouched.iter().chain(opened);
         let Some(first) = sharers.next() else { return Ok(()) };
         if let Some(other) = sharers.find(|other| other.source != first.source) {
             return Err(conflict(first, other));
         }
         // It must outlast each of them.
-        let lifetime = untouched.iter().chain(&opened).map(|sharer| sharer.lifetime).max().unwrap_or(Duration::ZERO);
+        let lifetime = untouched.iter().chain(opened).map(|sharer| sharer.lifetime).max().unwrap_or(Duration::ZERO);
         plan.added.push(Element::source(initiator, target, first.source, lifetime));
         Ok(())
     }
