@@ -124,7 +124,7 @@ pub fn one_process(most: u32, seconds: u32) -> bool {
 fn measure(name: &str, most: u32, seconds: u32, gateway: impl FnOnce(&Host) -> Gateway) -> f64 {
     let mut stage = Stage::new(gateway);
     let base = stage.memory();
-    println!("{name}: base {} KiB resident, {} KiB anonymous", base.rss, base.anonymous);
+    println!("{name}: base {} KiB resident ({} KiB its share), {} KiB anonymous", base.rss, base.pss, base.anonymous);
     println!(
         "{:>9} {:>10} {:>14} {:>14} {:>22}",
         "sessions", "RSS KiB", "RSS/session", "anon/session", "RSS/session, since last"

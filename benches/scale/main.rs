@@ -14,6 +14,7 @@
 #[path = "../../tests/lab/mod.rs"]
 mod lab;
 #[path = "../tracking/usage.rs"]
+#[allow(dead_code)] // the other benchmark uses all of it
 mod usage;
 
 mod idle;

@@ -81,7 +81,10 @@ pub fn run(admitted: Admitted) -> impl Future<Output = ()> + Send {
     let beginning = Box::pin(start(admitted));
     async move {
         let Some(mut driver) = beginning.await else { return };
-        driver.drive().await;
+        {
+            let mut timer = pin!(tokio::time::sleep_until(driver.record.shared.instant(driver.scheduled)));
+            poll_fn(|context| driver.poll(context, timer.as_mut())).await;
+        }
         Box::pin(driver.finish()).await;
     }
 }
@@ -113,8 +116,10 @@ async fn start(admitted: Admitted) -> Option<Driver> {
         // before this one translates it, and they arrive where the control connection did.
         entrance: announced.filter(|address| shared.is_own(*address)),
     };
+    let session = Session::new(live.session.clone(), ends, shared.now());
     Some(Driver {
-        session: Session::new(live.session.clone(), ends, shared.now()),
+        scheduled: session.deadline().unwrap_or(Millis(u64::MAX / 2)),
+        session,
         client: Pipe::new(client),
         server: Pipe::new(server),
         busy: None,
@@ -122,7 +127,7 @@ async fn start(admitted: Admitted) -> Option<Driver> {
         obeyed: GoingDown::No,
         end: None,
         record,
-        drain: live.drain,
+        live,
         _permit: permit,
         _alive: alive,
     })
@@ -153,38 +158,35 @@ struct Driver {
     server: Pipe,
     /// What there is about data connections, if anything is.
     busy: Option<Box<Busy>>,
+    /// When the timer fires: the session's deadline, or sooner.
+    scheduled: Millis,
     /// Hears that the daemon is going down.
     ear: Ear,
     /// How far down the session knows the daemon to be.
     obeyed: GoingDown,
     end: Option<EndReason>,
     record: Record,
-    /// How long data connections may outlive the session, if somebody looks after them then.
-    drain: Option<Duration>,
+    /// What the session goes by.
+    live: Arc<Live>,
     _permit: Permit,
     _alive: Alive,
 }
 
 impl Driver {
     /// Until the session ends.
-    async fn drive(&mut self) {
-        let mut scheduled = self.session.deadline().unwrap_or(Millis(u64::MAX));
-        let mut timer = pin!(tokio::time::sleep_until(self.record.shared.instant(scheduled)));
-        poll_fn(|context| {
-            while self.end.is_none() {
-                ready!(self.poll_next(context, timer.as_mut(), &mut scheduled));
-            }
-            Poll::Ready(())
-        })
-        .await;
+    fn poll(&mut self, context: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<()> {
+        while self.end.is_none() {
+            ready!(self.poll_next(context, timer.as_mut()));
+        }
+        Poll::Ready(())
     }
 
     /// Takes in the next thing that happens; what is first here comes first. What is waited for is told by the sockets' own
     /// wakers: futures for both, and one for the daemon's end, would be a quarter of the task.
-    fn poll_next(&mut self, context: &mut Context<'_>, mut timer: Pin<&mut Sleep>, scheduled: &mut Millis) -> Poll<()> {
+    fn poll_next(&mut self, context: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<()> {
         // Deadlines mostly move away, with every line; the timer is set anew only when one comes nearer, or when it fires.
-        if let Some(at) = self.session.deadline().filter(|at| at < scheduled) {
-            *scheduled = at;
+        if let Some(at) = self.session.deadline().filter(|at| *at < self.scheduled) {
+            self.scheduled = at;
             timer.as_mut().reset(self.record.shared.instant(at));
         }
         self.measure();
@@ -212,7 +214,7 @@ impl Driver {
             }
             // tokio's clock has millisecond steps, and so has ours: never aim at a moment that has passed.
             let next = self.session.deadline().unwrap_or(Millis(u64::MAX / 2));
-            *scheduled = next;
+            self.scheduled = next;
             timer.reset(self.record.shared.instant(next).max(Instant::now() + Duration::from_millis(1)));
             return Poll::Ready(());
         }
@@ -239,7 +241,7 @@ impl Driver {
             for (_, lease) in leases {
                 self.record.pinhole_closed(lease.pinhole());
             }
-            if let Some(limit) = self.drain {
+            if let Some(limit) = self.live.drain {
                 drain::after(self.record.shared.clone(), self.record.session(), watches, receivers, limit);
             }
         }
@@ -430,7 +432,7 @@ impl Driver {
         let lives = |flow: &&Flow| Some(flow.original.source) == transfer.dialler;
         let watches = self.busy.iter().flat_map(|busy| &busy.watches);
         let flow = watches.filter_map(|(.., flow)| flow.as_ref()).find(lives).copied();
-        if let Some(flow) = flow.filter(|_| self.drain.is_some() && transfer.outcome == Outcome::ControlClosed) {
+        if let Some(flow) = flow.filter(|_| self.live.drain.is_some() && transfer.outcome == Outcome::ControlClosed) {
             let side = if transfer.direction == Direction::Upload { Side::Server } else { Side::Client };
             let receiver = (flow, self.end_of(&flow, side));
             self.busy().receivers.push(receiver);
@@ -491,7 +493,7 @@ mod tests {
     #[cfg(target_pointer_width = "64")]
     fn the_task_of_a_session_is_no_larger_than_it_was() {
         println!("session {}, driver {}, task {}", size_of::<Session>(), size_of::<Driver>(), size_of_what(run));
-        assert!(size_of::<Session>() <= 464, "session: {}", size_of::<Session>());
-        assert!(size_of_what(run) <= 832, "task: {}", size_of_what(run));
+        assert!(size_of::<Session>() <= 408, "session: {}", size_of::<Session>());
+        assert!(size_of_what(run) <= 784, "task: {}", size_of_what(run));
     }
 }

@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use super::origin::Way;
 use super::{ListenerSettings, Shared};
@@ -18,7 +18,7 @@ use crate::observe::xferlog::Entry;
 use crate::pinhole::{Announcement, Pinhole, SessionId};
 use crate::session::Ends;
 use crate::session::data::{Direction, Outcome, Transfer};
-use crate::session::effect::{EndReason, Note, Refusal};
+use crate::session::effect::{EndReason, Millis, Note, Refusal};
 use crate::sys;
 
 /// Refusals can be provoked at will: so many a second are logged, the rest is only counted.
@@ -30,13 +30,14 @@ pub struct Record {
     listener: Arc<ListenerSettings>,
     /// What the session shares with all others: metrics and the transfer log among them.
     pub(super) shared: Arc<Shared>,
-    started: Instant,
+    started: Millis,
 }
 
 impl Record {
     /// A client was admitted; it counts as a session once its server is connected.
     pub fn start(id: SessionId, listener: Arc<ListenerSettings>, shared: Arc<Shared>) -> Self {
-        Self { id, listener, shared, started: Instant::now() }
+        let started = shared.now();
+        Self { id, listener, shared, started }
     }
 
     fn metrics(&self) -> &Metrics {
@@ -76,9 +77,9 @@ impl Record {
 
     /// The session is over.
     pub fn ended(&self, reason: EndReason) {
-        let duration = self.started.elapsed();
+        let duration = Duration::from_millis(self.shared.now().0.saturating_sub(self.started.0));
         self.metrics().session_ended(&self.listener.name, reason.as_str(), duration);
-        tracing::info!(session = self.id, reason = reason.as_str(), duration = ?round(duration), "session ended");
+        tracing::info!(session = self.id, reason = reason.as_str(), ?duration, "session ended");
     }
 
     /// Something happened in it.
@@ -199,8 +200,4 @@ impl Record {
         self.metrics().pinhole_closed();
         tracing::debug!(session = self.id, mode = pinhole.announcement.as_str(), entrance = %pinhole.entrance, "pinhole closed");
     }
-}
-
-fn round(duration: Duration) -> Duration {
-    Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }

@@ -120,6 +120,8 @@ pub struct Session {
     urgent: Urgent,
     long_lines: u8,
     draining: bool,
+    /// For the reason of the end.
+    server_closed_first: bool,
     /// Who will send no more.
     closed: Sides,
     /// Whose end was passed on to the other side.
@@ -168,6 +170,7 @@ impl Session {
             urgent: Urgent::No,
             long_lines: 0,
             draining: false,
+            server_closed_first: false,
             closed: Sides::default(),
             shut: Sides::default(),
             lost: None,
@@ -392,10 +395,10 @@ impl Session {
         // What a transfer has carried is told a moment after its end; then all is said.
         let settled = self.data.is_settled(self.settings.tracked);
         if self.shut.all() && settled {
-            let first = if self.timers.server_closed_first { EndReason::ServerClosed } else { EndReason::ClientClosed };
+            let first = if self.server_closed_first { EndReason::ServerClosed } else { EndReason::ClientClosed };
             self.end(self.lost.unwrap_or(first));
         } else if self.shut.has(Side::Server) && !self.shut.has(Side::Client) {
-            self.timers.server_closed_first = true;
+            self.server_closed_first = true;
         }
         let quiet = self.pending.is_quiet() && self.held_command.is_none() && self.held_reply.is_none();
         if self.draining && quiet && settled && !self.has_ended() && !self.is_opaque() {

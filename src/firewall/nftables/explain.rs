@@ -94,7 +94,9 @@ fn advice(failure: Failure, errno: Errno, task: Task, settings: &Settings) -> (E
         // rhashtable(9), `rhashtable_insert_rehash`: no room in a bucket while the table is being rebuilt already.
         (Errno::EBUSY, Task::Change) => (
             ErrorKind::Busy,
-            format!("it was rebuilding a set, several times in a row; compare `nft list table inet {table}` with `ftpgate rules`"),
+            format!(
+                "it was rebuilding a set, several times in a row; compare `nft list table inet {table}` with `ftpgate rules`"
+            ),
         ),
         _ => (ErrorKind::Other, format!("compare `nft list table inet {table}` with `ftpgate rules`")),
     }
