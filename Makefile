@@ -7,7 +7,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
 TRIPLE := $(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 RUNNER := $(if $(AS_ROOT),CARGO_TARGET_$(TRIPLE)_RUNNER="$(AS_ROOT)")
 
-.PHONY: help setup demo test bench-tracking bench-micro instructions lint bsd-check
+.PHONY: help setup demo test bench-tracking bench-micro bench-scale instructions lint bsd-check
 
 help:
 	@echo "make demo   installs what it needs, builds, and shows FTP through NAT without and with ftpgate (a minute, plus the build)"
@@ -15,6 +15,7 @@ help:
 	@echo "make bench-tracking   measures what following data connections costs (two minutes, plus the build); see docs/benchmarks.md"
 	@echo "make bench-micro   measures what a command, a session and a pinhole cost in user space (a minute, plus the build); see docs/benchmarks-micro.md"
 	@echo "make instructions  counts the instructions of the same and compares them with benches/micro/instructions.txt (seconds, plus the build)"
+	@echo "make bench-scale   measures idle sessions by the thousand and 20,000 pinholes (four minutes, plus the build); see docs/scaling.md"
 	@echo "make lint   checks formatting, clippy and documentation"
 	@echo "make bsd-check   compiles and links for FreeBSD and OpenBSD, from here (minutes the first time, then seconds); runs nothing"
 	@echo "make setup  only installs what demo and test need: nft, four FTP clients; unpacks three FTP servers and promtool"
@@ -44,6 +45,10 @@ bench-micro:
 instructions: setup
 	@echo "== instructions: under callgrind, so that the load of the machine does not count"
 	.ci/instructions
+
+bench-scale:
+	@echo "== bench-scale: as root; HAPROXY=FILE measures HAProxy beside it"
+	$(RUNNER) cargo bench --locked --bench scale
 
 lint:
 	cargo fmt --check

@@ -88,10 +88,9 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
     let live = settings::live(&config, tracker.is_some());
-    let (tell, told) = watch::channel(GoingDown::No);
+    let tell = watch::Sender::new(GoingDown::No);
     let listening = config.listeners.iter().flat_map(|l| l.listen.iter().map(SocketAddr::port)).collect();
-    let shared =
-        Arc::new(Shared::new(Parts { firewall, tracker, metrics, transfers, live, listening, going_down: told }));
+    let shared = Arc::new(Shared::new(Parts { firewall, tracker, metrics, transfers, live, listening }));
     let ended = keeper.map(Keeper::ended).transpose()?;
     let served = runtime.block_on(serve(config, files, ended, sockets, &shared, &tell, &logging));
     // Sessions that were told to end now may still be in the middle of something.

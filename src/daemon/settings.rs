@@ -72,7 +72,7 @@ pub(super) fn worker(config: &Config) -> anyhow::Result<worker::Settings> {
 /// What a reload can change. `tracked`: data connections are followed.
 pub(super) fn live(config: &Config, tracked: bool) -> proxy::Live {
     proxy::Live {
-        session: session::Settings {
+        session: Arc::new(session::Settings {
             line_length: config.limits.line_length as usize,
             pipeline: config.limits.pipeline as usize,
             pinhole_timeout: millis(config.data.pinhole_timeout),
@@ -81,7 +81,7 @@ pub(super) fn live(config: &Config, tracked: bool) -> proxy::Live {
             data_idle_timeout: millis(config.data.idle_timeout),
             tracked,
             reset_on_close: config.data.on_control_close == config::OnControlClose::Reset,
-        },
+        }),
         drain: (config.data.on_control_close == config::OnControlClose::Drain).then_some(config.data.drain_timeout),
         connect_timeout: config.timeouts.connect,
         sessions: config.limits.sessions as usize,

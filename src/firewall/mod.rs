@@ -134,14 +134,16 @@ pub enum ErrorKind {
     Unsupported,
     /// The set, the port range or the kernel's memory is full. May pass.
     Full,
+    /// The packet filter is in the middle of something. Passes within milliseconds.
+    Busy,
     /// Anything else.
     Other,
 }
 
 impl ErrorKind {
     /// All of them, for tables of metrics.
-    pub const ALL: [Self; 6] =
-        [Self::Permission, Self::Missing, Self::Taken, Self::Unsupported, Self::Full, Self::Other];
+    pub const ALL: [Self; 7] =
+        [Self::Permission, Self::Missing, Self::Taken, Self::Unsupported, Self::Full, Self::Busy, Self::Other];
 
     /// The word that logs and metrics use.
     pub fn as_str(self) -> &'static str {
@@ -151,6 +153,7 @@ impl ErrorKind {
             Self::Taken => "taken",
             Self::Unsupported => "unsupported",
             Self::Full => "full",
+            Self::Busy => "busy",
             Self::Other => "other",
         }
     }

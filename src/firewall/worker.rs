@@ -30,6 +30,9 @@ use super::ports::Ports;
 use super::{Backend, Change, Error, ErrorKind, Habits, Reset};
 use crate::pinhole::{EntrancePort, Key, Pinhole, Request, SessionId};
 
+/// How long to wait before each further try when the packet filter is busy.
+const BUSY_PAUSES: [Duration; 2] = [Duration::ZERO, Duration::from_millis(5)];
+
 /// What the thread needs to know besides its backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -334,14 +337,15 @@ impl Worker {
     ///
     /// No step is tried more than twice, and one that was alone in the first place only if nothing is known of the reason:
     /// what the administrator must put right does not pass, and a full set passes when its elements expire, within seconds,
-    /// while a second failure would keep everybody waiting for some 16 ms more.
+    /// while a second failure would keep everybody waiting for some 16 ms more. A packet filter that is busy is another
+    /// matter: see [`Worker::apply_when_free`].
     fn carry_out(&mut self, batch: &mut Vec<Step>) {
         let steps = std::mem::take(batch);
         if steps.is_empty() {
             return;
         }
         let changes: Vec<Change> = steps.iter().flat_map(|step| self.changes(step)).collect();
-        match self.backend.apply(&changes) {
+        match self.apply_when_free(&changes) {
             Ok(()) => steps.into_iter().for_each(|step| self.succeeded(step)),
             Err(error) if steps.len() == 1 && error.kind() != ErrorKind::Other => {
                 steps.into_iter().for_each(|step| self.failed(step, error.clone()));
@@ -357,6 +361,22 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Carries out all of these in one transaction, and again if the packet filter was busy: nothing is wrong with any of them,
+    /// and one transaction costs less than one for each. A refusal takes some 16 ms with nf_tables, in which what it was busy
+    /// with is mostly over; the pauses are for the times when it is not.
+    fn apply_when_free(&mut self, changes: &[Change]) -> Result<(), Error> {
+        let mut outcome = self.backend.apply(changes);
+        for pause in BUSY_PAUSES {
+            match &outcome {
+                Err(error) if error.kind() == ErrorKind::Busy => tracing::debug!(%error, ?pause, "trying again"),
+                _ => break,
+            }
+            thread::sleep(pause);
+            outcome = self.backend.apply(changes);
+        }
+        outcome
     }
 
     /// What a step means to the packet filter.

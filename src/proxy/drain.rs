@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::Shared;
-use super::driver::Watched;
+use super::busy::Watched;
 use crate::firewall::Reset;
 use crate::firewall::tracking::{End, Flow, FlowEvent};
 use crate::pinhole::SessionId;

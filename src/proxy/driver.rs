@@ -5,6 +5,9 @@
 //!
 //! Effects are carried out without waiting: what a socket does not take is kept by its `pipe`, and the answer of the firewall
 //! comes back as an event. So the buffers that an event needs belong to the thread, and an idle session owns none.
+//!
+//! The task is as large as the largest of its moments, so what an idle session does not need lives on the heap while it is
+//! needed: the beginning, the end, and everything about data connections (`busy`). Sizes: `docs/scaling.md`.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -12,20 +15,23 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{Interest, Ready};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, Sleep, timeout};
 
+use super::busy::Busy;
+use super::herald::Ear;
+use super::limits::Permit;
+use super::listener::Alive;
 use super::origin::{self, Way};
 use super::pipe::Pipe;
 use super::record::Record;
 use super::{GoingDown, ListenerSettings, Live, Shared, drain, upstream};
 use crate::firewall;
-use crate::firewall::tracking::{End, Flow, FlowEvent, Watch};
-use crate::firewall::worker::{Lease, Opening};
+use crate::firewall::tracking::{End, Flow, FlowEvent};
+use crate::firewall::worker::Lease;
 use crate::observe::metrics::Rejection;
 use crate::pinhole::{Announcement, DataEvent};
 use crate::session::data::{Direction, Outcome, Transfer};
@@ -50,26 +56,55 @@ thread_local! {
         RefCell::new(Scratch { buffer: vec![0; READ].into_boxed_slice(), effects: Effects::new() });
 }
 
+/// A connection that was admitted, and what it holds until its session has ended. Dropped from first to last.
+pub struct Admitted {
+    /// The connection.
+    pub client: TcpStream,
+    /// Who dialled.
+    pub peer: SocketAddr,
+    /// Where.
+    pub listener: Arc<ListenerSettings>,
+    /// What all sessions share.
+    pub shared: Arc<Shared>,
+    /// What this one goes by.
+    pub live: Arc<Live>,
+    /// Its place.
+    pub permit: Permit,
+    /// Keeps the daemon from ending.
+    pub alive: Alive,
+}
+
 /// Runs one session to its end.
-pub async fn run(
-    client: TcpStream,
-    peer: SocketAddr,
-    listener: &ListenerSettings,
-    shared: &Arc<Shared>,
-    live: Arc<Live>,
-) {
-    let record = Record::start(shared.session_id(), peer, &listener.name, shared);
-    // What is over before the session begins lives on the heap until then, not in every session's task.
-    let (way, server, source) = match Box::pin(begin(&client, peer, listener, shared, &live)).await {
+///
+/// A function that returns a future, not an `async fn`: that would keep its arguments beside what is made of them.
+pub fn run(admitted: Admitted) -> impl Future<Output = ()> + Send {
+    let beginning = Box::pin(start(admitted));
+    async move {
+        let Some(mut driver) = beginning.await else { return };
+        {
+            let mut timer = pin!(tokio::time::sleep_until(driver.record.shared.instant(driver.scheduled)));
+            poll_fn(|context| driver.poll(context, timer.as_mut())).await;
+        }
+        Box::pin(driver.finish()).await;
+    }
+}
+
+/// The session, unless there is none to be had: then the client has been told why.
+async fn start(admitted: Admitted) -> Option<Driver> {
+    let Admitted { client, peer, listener, shared, live, permit, alive } = admitted;
+    let record = Record::start(shared.session_id(), listener.clone(), shared.clone());
+    let (way, server, source) = match begin(&client, peer, &listener, &shared, &live).await {
         Ok(begun) => begun,
         Err((reason, why)) => {
-            record.rejected(reason, &why);
+            record.rejected(peer, reason, &why);
             let mut client = Pipe::new(client);
             client.send(format!("421 {why}.\r\n").as_bytes());
-            return Box::pin(close(&mut client)).await;
+            close(&mut client).await;
+            drop((permit, alive));
+            return None;
         }
     };
-    record.opened(way, source);
+    record.opened(peer, way, source);
     let announced = origin::of_family(&listener.announced, way.original.ip());
     let ends = Ends {
         client: peer,
@@ -81,21 +116,21 @@ pub async fn run(
         // before this one translates it, and they arrive where the control connection did.
         entrance: announced.filter(|address| shared.is_own(*address)),
     };
-    let mut driver = Driver {
-        session: Session::new(live.session, ends, shared.now()),
+    let session = Session::new(live.session.clone(), ends, shared.now());
+    Some(Driver {
+        scheduled: session.deadline().unwrap_or(Millis(u64::MAX / 2)),
+        session,
         client: Pipe::new(client),
         server: Pipe::new(server),
-        openings: Vec::new(),
-        watches: Vec::new(),
-        receivers: Vec::new(),
-        to_measure: Vec::new(),
-        leases: Vec::new(),
+        busy: None,
+        ear: shared.herald.ear(),
+        obeyed: GoingDown::No,
         end: None,
         record,
-        shared,
-        drain: live.drain,
-    };
-    driver.drive().await;
+        live,
+        _permit: permit,
+        _alive: alive,
+    })
 }
 
 /// From the accepted connection to the connected server, or the word and the sentence that say why not.
@@ -116,106 +151,122 @@ async fn begin(
     Ok((way, server, source))
 }
 
-/// Who hears of the data connection of a pinhole, and that connection once there is one.
-pub(super) type Watched = (PinholeId, Watch, Option<Flow>);
-
-struct Driver<'a> {
+/// Fields are dropped from first to last: the place in the count, and the daemon's leave to end, come last.
+struct Driver {
     session: Session,
     client: Pipe,
     server: Pipe,
-    /// Pinholes that were asked for; two at most, one held line each way.
-    openings: Vec<(PinholeId, Announcement, Opening)>,
-    /// The data connections that come through them.
-    watches: Vec<Watched>,
-    /// Where the files go of those that outlive the session.
-    receivers: Vec<(Flow, End)>,
-    /// Data connections whose traffic the session asked for.
-    to_measure: Vec<PinholeId>,
-    /// Pinholes in force. Dropping a lease closes its pinhole, so no way out of here leaves one open.
-    leases: Vec<(PinholeId, Lease)>,
+    /// What there is about data connections, if anything is.
+    busy: Option<Box<Busy>>,
+    /// When the timer fires: the session's deadline, or sooner.
+    scheduled: Millis,
+    /// Hears that the daemon is going down.
+    ear: Ear,
+    /// How far down the session knows the daemon to be.
+    obeyed: GoingDown,
     end: Option<EndReason>,
-    record: Record<'a>,
-    shared: &'a Arc<Shared>,
-    /// How long data connections may outlive the session, if somebody looks after them then.
-    drain: Option<Duration>,
+    record: Record,
+    /// What the session goes by.
+    live: Arc<Live>,
+    _permit: Permit,
+    _alive: Alive,
 }
 
-impl Driver<'_> {
-    async fn drive(&mut self) {
-        let mut going_down = self.shared.going_down.clone();
-        let mut obeyed = GoingDown::No;
-        let mut scheduled = self.session.deadline().unwrap_or(Millis(u64::MAX));
-        let mut timer = pin!(tokio::time::sleep_until(self.shared.instant(scheduled)));
+impl Driver {
+    /// Until the session ends.
+    fn poll(&mut self, context: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<()> {
         while self.end.is_none() {
-            // Deadlines mostly move away, with every line; the timer is set anew only when one comes nearer, or when it fires.
-            if let Some(at) = self.session.deadline().filter(|at| *at < scheduled) {
-                scheduled = at;
-                timer.as_mut().reset(self.shared.instant(at));
+            ready!(self.poll_next(context, timer.as_mut()));
+        }
+        Poll::Ready(())
+    }
+
+    /// Takes in the next thing that happens; what is first here comes first. What is waited for is told by the sockets' own
+    /// wakers: futures for both, and one for the daemon's end, would be a quarter of the task.
+    fn poll_next(&mut self, context: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<()> {
+        // Deadlines mostly move away, with every line; the timer is set anew only when one comes nearer, or when it fires.
+        if let Some(at) = self.session.deadline().filter(|at| *at < self.scheduled) {
+            self.scheduled = at;
+            timer.as_mut().reset(self.record.shared.instant(at));
+        }
+        self.measure();
+        if let Some(busy) = &mut self.busy {
+            if let Poll::Ready((id, announcement, opened)) = busy.poll_opened(context) {
+                self.opened(id, announcement, opened);
+                return Poll::Ready(());
             }
-            self.measure();
-            let client = self.interest(Side::Client);
-            let server = self.interest(Side::Server);
-            tokio::select! {
-                biased;
-                (id, announcement, opened) = next_opened(&mut self.openings), if !self.openings.is_empty() => {
-                    self.opened(id, announcement, opened);
-                }
-                (id, event) = next_of_flows(&mut self.watches), if !self.watches.is_empty() => self.flow_event(id, event),
-                ready = readiness(self.client.stream(), client), if client.is_some() => self.io(Side::Client, ready),
-                ready = readiness(self.server.stream(), server), if server.is_some() => self.io(Side::Server, ready),
-                () = &mut timer => {
-                    if self.session.deadline().is_some_and(|at| at <= self.shared.now()) {
-                        self.step(Event::Tick);
-                    }
-                    // tokio's clock has millisecond steps, and so has ours: never aim at a moment that has passed.
-                    let next = self.session.deadline().unwrap_or(Millis(u64::MAX / 2));
-                    scheduled = next;
-                    timer.as_mut().reset(self.shared.instant(next).max(Instant::now() + Duration::from_millis(1)));
-                }
-                Ok(how_far) = wait_beyond(&mut going_down, obeyed) => {
-                    obeyed = how_far;
-                    match how_far {
-                        GoingDown::Now => self.step(Event::Lost(EndReason::Drained)),
-                        _ => self.step(Event::Drain),
-                    }
-                }
+            if let Poll::Ready((id, event)) = busy.poll_flows(context) {
+                self.flow_event(id, event);
+                return Poll::Ready(());
             }
         }
+        for side in [Side::Client, Side::Server] {
+            let (read, write) = self.interest(side);
+            if let Poll::Ready(ready) = self.pipe(side).poll_ready(read, write, context) {
+                self.io(side, ready);
+                return Poll::Ready(());
+            }
+        }
+        if timer.as_mut().poll(context).is_ready() {
+            let now = self.record.shared.now();
+            if self.session.deadline().is_some_and(|at| at <= now) {
+                self.step(Event::Tick);
+            }
+            // tokio's clock has millisecond steps, and so has ours: never aim at a moment that has passed.
+            let next = self.session.deadline().unwrap_or(Millis(u64::MAX / 2));
+            self.scheduled = next;
+            timer.reset(self.record.shared.instant(next).max(Instant::now() + Duration::from_millis(1)));
+            return Poll::Ready(());
+        }
+        let how_far = self.ear.hear(context);
+        if how_far > self.obeyed {
+            self.obeyed = how_far;
+            match how_far {
+                GoingDown::Now => self.step(Event::Lost(EndReason::Drained)),
+                _ => self.step(Event::Drain),
+            }
+            return Poll::Ready(());
+        }
+        self.busy.take_if(|busy| busy.is_over());
+        Poll::Pending
+    }
+
+    /// What is to be done when the session has ended.
+    async fn finish(&mut self) {
         let reason = self.end.unwrap_or(EndReason::ClientClosed);
         // RFC 959 §3.2: nothing of the session outlives its control connection. First of all no pinhole.
-        self.openings.clear();
-        for (_, lease) in self.leases.drain(..) {
-            self.record.pinhole_closed(lease.pinhole());
+        if let Some(busy) = self.busy.take() {
+            let Busy { openings, watches, receivers, leases, .. } = *busy;
+            drop(openings);
+            for (_, lease) in leases {
+                self.record.pinhole_closed(lease.pinhole());
+            }
+            if let Some(limit) = self.live.drain {
+                drain::after(self.record.shared.clone(), self.record.session(), watches, receivers, limit);
+            }
         }
-        if let Some(limit) = self.drain {
-            let receivers = std::mem::take(&mut self.receivers);
-            let watches = std::mem::take(&mut self.watches);
-            drain::after(self.shared.clone(), self.record.session(), watches, receivers, limit);
-        }
-        if let Some(tracker) = &self.shared.tracker {
-            self.shared.metrics.overruns(tracker.lost());
+        if let Some(tracker) = &self.record.shared.tracker {
+            self.record.shared.metrics.overruns(tracker.lost());
         }
         self.record.ended(reason);
-        Box::pin(async { tokio::join!(close(&mut self.client), close(&mut self.server)) }).await;
+        tokio::join!(close(&mut self.client), close(&mut self.server));
+    }
+
+    fn busy(&mut self) -> &mut Busy {
+        self.busy.get_or_insert_default()
     }
 
     /// What to wait for on a side: bytes, if the session wants them and the other side can take what they lead to; room, if
     /// something waits to be sent.
-    fn interest(&self, side: Side) -> Option<Interest> {
+    fn interest(&self, side: Side) -> (bool, bool) {
         let (own, other) = match side {
             Side::Client => (&self.client, &self.server),
             Side::Server => (&self.server, &self.client),
         };
         if own.has_failed() {
-            return None;
+            return (false, false);
         }
-        let read = self.session.wants(side) && !other.is_full() && !own.is_full();
-        match (read, own.is_waiting()) {
-            (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
-            (true, false) => Some(Interest::READABLE),
-            (false, true) => Some(Interest::WRITABLE),
-            (false, false) => None,
-        }
+        (self.session.wants(side) && !other.is_full() && !own.is_full(), own.is_waiting())
     }
 
     fn pipe(&mut self, side: Side) -> &mut Pipe {
@@ -225,12 +276,13 @@ impl Driver<'_> {
         }
     }
 
-    fn io(&mut self, side: Side, ready: io::Result<Ready>) {
-        let Ok(ready) = ready else { return self.gone(side) };
-        if ready.is_writable() && self.pipe(side).is_waiting() {
+    /// A side is ready: to be read, to be written.
+    fn io(&mut self, side: Side, ready: io::Result<(bool, bool)>) {
+        let Ok((readable, writable)) = ready else { return self.gone(side) };
+        if writable && self.pipe(side).is_waiting() {
             self.pipe(side).flush();
         }
-        if ready.is_readable() && self.session.wants(side) {
+        if readable && self.session.wants(side) {
             self.read(side);
         }
         if self.pipe(side).has_failed() {
@@ -243,7 +295,7 @@ impl Driver<'_> {
         if side == Side::Client && self.session.is_transferring() && sys::at_urgent_mark(self.client.stream()) {
             self.step(Event::Urgent);
         }
-        let now = self.shared.now();
+        let now = self.record.shared.now();
         SCRATCH.with_borrow_mut(|scratch| {
             // No FTP server sends urgent data (RFC 959 §4.1.3 has the client do so). What one that does sends behind it is read
             // with what it sends next.
@@ -261,7 +313,7 @@ impl Driver<'_> {
     }
 
     fn step(&mut self, event: Event<'_>) {
-        let now = self.shared.now();
+        let now = self.record.shared.now();
         SCRATCH.with_borrow_mut(|scratch| {
             self.session.handle(event, now, &mut scratch.effects);
             self.carry_out(&mut scratch.effects);
@@ -275,21 +327,16 @@ impl Driver<'_> {
                 Effect::Send { side, bytes, urgent: true } => self.pipe(side).send_urgent(bytes),
                 Effect::Shutdown(side) => self.pipe(side).shutdown(),
                 Effect::Open(id, request) => {
-                    let opening = self.shared.firewall.open(self.record.session(), request);
-                    self.openings.push((id, request.announcement, opening));
+                    let opening = self.record.shared.firewall.open(self.record.session(), request);
+                    self.busy().openings.push((id, request.announcement, opening));
                 }
                 Effect::Close(id) => self.close_pinhole(id),
-                Effect::Measure(id) => self.to_measure.push(id),
+                Effect::Measure(id) => self.busy().to_measure.push(id),
                 // At its end the session loses interest in all, but some may outlive it (`drain`).
                 Effect::Unwatch(_) if self.session.has_ended() => {}
-                Effect::Unwatch(id) => {
-                    self.watches.retain(|(watched, ..)| *watched != id);
-                    if self.watches.is_empty() {
-                        self.watches = Vec::new();
-                    }
-                }
+                Effect::Unwatch(id) => self.unwatch(id),
                 Effect::Reset(id, receiver) => self.reset(id, receiver),
-                Effect::Note(note) => self.record.note(note),
+                Effect::Note(note) => self.record.note(note, self.session.ends()),
                 Effect::Transferred(transfer) => {
                     self.remember_receiver(&transfer);
                     self.record.transferred(&transfer, self.session.ends());
@@ -304,11 +351,11 @@ impl Driver<'_> {
             Ok(lease) => {
                 self.record.pinhole_opened(lease.pinhole(), lease.took());
                 // Nobody has been told of the entrance yet, so nothing can come through it before it is watched.
-                if let Some(tracker) = &self.shared.tracker {
-                    self.watches.push((id, tracker.watch(lease.pinhole().key()), None));
+                if let Some(watch) = self.record.shared.tracker.as_ref().map(|t| t.watch(lease.pinhole().key())) {
+                    self.busy().watches.push((id, watch, None));
                 }
                 let port = lease.pinhole().entrance.port();
-                self.leases.push((id, lease));
+                self.busy().leases.push((id, lease));
                 self.step(Event::Granted(id, port));
             }
             Err(error) => {
@@ -319,13 +366,17 @@ impl Driver<'_> {
     }
 
     fn close_pinhole(&mut self, id: PinholeId) {
-        self.openings.retain(|(opening, ..)| *opening != id);
-        if let Some(at) = self.leases.iter().position(|(lease, _)| *lease == id) {
-            let (_, lease) = self.leases.swap_remove(at);
+        let Some(busy) = &mut self.busy else { return };
+        busy.openings.retain(|(opening, ..)| *opening != id);
+        if let Some(at) = busy.leases.iter().position(|(lease, _)| *lease == id) {
+            let (_, lease) = busy.leases.swap_remove(at);
             self.record.pinhole_closed(lease.pinhole());
         }
-        if self.leases.is_empty() {
-            self.leases = Vec::new();
+    }
+
+    fn unwatch(&mut self, id: PinholeId) {
+        if let Some(busy) = &mut self.busy {
+            busy.watches.retain(|(watched, ..)| *watched != id);
         }
     }
 
@@ -333,10 +384,10 @@ impl Driver<'_> {
     fn flow_event(&mut self, id: PinholeId, event: Option<FlowEvent>) {
         let event = match event {
             Some(FlowEvent::Used(flow)) => {
-                if let Some((.., known)) = self.watches.iter_mut().find(|(watched, ..)| *watched == id) {
+                if let Some((.., known)) = self.busy().watches.iter_mut().find(|(watched, ..)| *watched == id) {
                     *known = Some(flow);
                 }
-                if !self.shared.firewall.habits().one_shot {
+                if !self.record.shared.firewall.habits().one_shot {
                     self.close_pinhole(id);
                 }
                 DataEvent::Used { dialler: flow.original.source }
@@ -346,22 +397,19 @@ impl Driver<'_> {
                 let ipv6 = self.session.ends().client.is_ipv6();
                 DataEvent::Over(counters.map(|counters| counters.traffic(ipv6)))
             }
-            None => {
-                self.watches.retain(|(watched, ..)| *watched != id);
-                return;
-            }
+            None => return self.unwatch(id),
         };
         self.step(Event::Data(id, event));
     }
 
     fn flow(&self, id: PinholeId) -> Option<Flow> {
-        self.watches.iter().find(|(watched, ..)| *watched == id).and_then(|(.., flow)| *flow)
+        self.busy.as_ref()?.watches.iter().find(|(watched, ..)| *watched == id).and_then(|(.., flow)| *flow)
     }
 
     /// Looks at what the session asked to be looked at.
     fn measure(&mut self) {
-        while let Some(id) = self.to_measure.pop() {
-            let (Some(tracker), Some(flow)) = (&self.shared.tracker, self.flow(id)) else { continue };
+        while let Some(id) = self.busy.as_mut().and_then(|busy| busy.to_measure.pop()) {
+            let (Some(tracker), Some(flow)) = (&self.record.shared.tracker, self.flow(id)) else { continue };
             let counters = tracker.query(&flow).ok().flatten().and_then(|snapshot| snapshot.counters);
             if let Some(counters) = counters {
                 // Keepalives and window probes are packets, but move nothing.
@@ -378,16 +426,18 @@ impl Driver<'_> {
         self.close_pinhole(id);
         self.record.reset(&flow);
         let receiver = receiver.map(|side| self.end_of(&flow, side));
-        drain::end(self.shared, self.record.session(), &flow, receiver);
+        drain::end(&self.record.shared, self.record.session(), &flow, receiver);
     }
 
     /// A transfer is recorded while its data connection lives on: `drain` will want to know which end to reset first.
     fn remember_receiver(&mut self, transfer: &Transfer) {
         let lives = |flow: &&Flow| Some(flow.original.source) == transfer.dialler;
-        let flow = self.watches.iter().filter_map(|(.., flow)| flow.as_ref()).find(lives).copied();
-        if let Some(flow) = flow.filter(|_| self.drain.is_some() && transfer.outcome == Outcome::ControlClosed) {
+        let watches = self.busy.iter().flat_map(|busy| &busy.watches);
+        let flow = watches.filter_map(|(.., flow)| flow.as_ref()).find(lives).copied();
+        if let Some(flow) = flow.filter(|_| self.live.drain.is_some() && transfer.outcome == Outcome::ControlClosed) {
             let side = if transfer.direction == Direction::Upload { Side::Server } else { Side::Client };
-            self.receivers.push((flow, self.end_of(&flow, side)));
+            let receiver = (flow, self.end_of(&flow, side));
+            self.busy().receivers.push(receiver);
         }
     }
 
@@ -407,66 +457,6 @@ fn lost(side: Side) -> EndReason {
         Side::Client => EndReason::ClientClosed,
         Side::Server => EndReason::ServerClosed,
     }
-}
-
-/// The next pinhole that is in force or refused.
-async fn next_opened(
-    openings: &mut Vec<(PinholeId, Announcement, Opening)>,
-) -> (PinholeId, Announcement, Result<Lease, firewall::Error>) {
-    poll_fn(|context| {
-        for (at, (.., opening)) in openings.iter_mut().enumerate() {
-            if let Poll::Ready(opened) = Future::poll(Pin::new(opening), context) {
-                let (id, announcement, _) = openings.swap_remove(at);
-                return Poll::Ready((id, announcement, opened));
-            }
-        }
-        Poll::Pending
-    })
-    .await
-}
-
-/// What happens next to one of the data connections; `None` when nothing more will.
-async fn next_of_flows(watches: &mut [Watched]) -> (PinholeId, Option<FlowEvent>) {
-    poll_fn(|context| {
-        for (id, watch, _) in watches.iter_mut() {
-            if let Poll::Ready(event) = watch.poll_next(context) {
-                return Poll::Ready((*id, event));
-            }
-        }
-        Poll::Pending
-    })
-    .await
-}
-
-/// Waits for what a side is waited for. By polling rather than with `TcpStream::ready`, which joins a list of waiters and leaves
-/// it again at every event, whichever side it is of.
-async fn readiness(stream: &TcpStream, interest: Option<Interest>) -> io::Result<Ready> {
-    let Some(interest) = interest else { return std::future::pending().await };
-    poll_fn(|context| {
-        let mut ready = Ready::EMPTY;
-        if interest.is_readable()
-            && let Poll::Ready(readable) = stream.poll_read_ready(context)
-        {
-            readable?;
-            ready |= Ready::READABLE;
-        }
-        if interest.is_writable()
-            && let Poll::Ready(writable) = stream.poll_write_ready(context)
-        {
-            writable?;
-            ready |= Ready::WRITABLE;
-        }
-        if ready.is_empty() { Poll::Pending } else { Poll::Ready(Ok(ready)) }
-    })
-    .await
-}
-
-/// Waits until the daemon is further down than `obeyed`.
-async fn wait_beyond(
-    going_down: &mut tokio::sync::watch::Receiver<GoingDown>,
-    obeyed: GoingDown,
-) -> Result<GoingDown, tokio::sync::watch::error::RecvError> {
-    going_down.wait_for(|how_far| *how_far > obeyed).await.map(|how_far| *how_far)
 }
 
 /// Sends what waits, half-closes, and gives the peer a moment to close as well: a socket closed with unread bytes in it is
@@ -489,4 +479,23 @@ async fn close(pipe: &mut Pipe) {
         }
     })
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the future is as large as that a function returns.
+    fn size_of_what<F: Future>(_: fn(Admitted) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Every idle session holds one. Whoever makes it larger should know, and say why; `docs/scaling.md`.
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn the_task_of_a_session_is_no_larger_than_it_was() {
+        println!("session {}, driver {}, task {}", size_of::<Session>(), size_of::<Driver>(), size_of_what(run));
+        assert!(size_of::<Session>() <= 408, "session: {}", size_of::<Session>());
+        assert!(size_of_what(run) <= 784, "task: {}", size_of_what(run));
+    }
 }

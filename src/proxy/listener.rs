@@ -10,9 +10,10 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
+use super::driver::{self, Admitted};
 use super::limits::Full;
 use super::origin::canonical;
-use super::{GoingDown, ListenerSettings, Shared, driver};
+use super::{GoingDown, ListenerSettings, Shared};
 use crate::observe::metrics::Rejection;
 
 /// Back-off after an accept error that will not pass by itself at once (no descriptors, no memory): from the first to the
@@ -31,6 +32,7 @@ pub async fn serve(
     alive: Alive,
 ) {
     let mut back_off = BACK_OFF.0;
+    shared.herald.start(going_down.clone());
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -85,11 +87,9 @@ fn admit(
     let live = shared.live();
     match shared.limits.admit(client.ip(), live.sessions, live.sessions_per_client) {
         Ok(permit) => {
-            let (settings, shared, alive) = (settings.clone(), shared.clone(), alive.clone());
-            tokio::spawn(async move {
-                driver::run(stream, client, &settings, &shared, live).await;
-                drop((permit, alive));
-            });
+            let (listener, shared, alive) = (settings.clone(), shared.clone(), alive.clone());
+            let admitted = Admitted { client: stream, peer: client, listener, shared, live, permit, alive };
+            tokio::spawn(driver::run(admitted));
         }
         Err(full) => {
             let (text, reason): (&[u8], _) = match full {

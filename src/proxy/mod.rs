@@ -6,12 +6,15 @@
 //! - `upstream`: the connection to the server;
 //! - `drain`: data connections that may outlive their session for a while;
 //! - `driver`: one task that owns one session and carries out its effects; `pipe`: one control connection with what is still
-//!   to be sent on it; `record`: what a session leaves in logs and metrics.
+//!   to be sent on it; `busy`: what there is about data connections, while there is; `record`: what a session leaves in logs and
+//!   metrics; `herald`: tells sessions that the daemon is going down.
 //!
 //! Not here: what FTP lines mean (`session`), how a pinhole is made (`firewall`), reading the configuration (`config`).
 
+mod busy;
 pub mod drain;
 pub mod driver;
+pub mod herald;
 pub mod limits;
 pub mod listener;
 pub mod origin;
@@ -23,8 +26,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
-
-use tokio::sync::watch;
 
 use crate::firewall::tracking::Follow;
 use crate::firewall::worker::Firewall;
@@ -86,7 +87,7 @@ pub struct ListenerSettings {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Live {
     /// Of every session.
-    pub session: session::Settings,
+    pub session: Arc<session::Settings>,
     /// Until the server's side of the session is connected.
     pub connect_timeout: Duration,
     /// How long data connections may go on when their session has ended; `None` if nobody then looks after them.
@@ -116,8 +117,8 @@ pub struct Shared {
     live: RwLock<Arc<Live>>,
     started: Instant,
     next_session: AtomicU64,
-    /// Set once to make sessions end when they have nothing under way, twice to end them now.
-    pub going_down: watch::Receiver<GoingDown>,
+    /// Tells sessions how far the daemon is with stopping.
+    pub herald: herald::Herald,
 }
 
 /// What [`Shared`] is made of.
@@ -134,8 +135,6 @@ pub struct Parts {
     pub live: Live,
     /// Ports of all listeners.
     pub listening: Vec<u16>,
-    /// How far the daemon is with stopping.
-    pub going_down: watch::Receiver<GoingDown>,
 }
 
 /// How far the daemon is with stopping.
@@ -153,7 +152,7 @@ pub enum GoingDown {
 impl Shared {
     /// Everything a session needs besides its own connection.
     pub fn new(parts: Parts) -> Self {
-        let Parts { firewall, tracker, metrics, transfers, live, listening, going_down } = parts;
+        let Parts { firewall, tracker, metrics, transfers, live, listening } = parts;
         Self {
             firewall,
             tracker,
@@ -165,7 +164,7 @@ impl Shared {
             live: RwLock::new(Arc::new(live)),
             started: Instant::now(),
             next_session: AtomicU64::new(1),
-            going_down,
+            herald: herald::Herald::default(),
         }
     }
 

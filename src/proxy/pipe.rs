@@ -4,6 +4,7 @@
 //! here: what is sent (`session`), when to read (`driver`). An idle pipe owns no buffer.
 
 use std::io::{self, Read};
+use std::task::{Context, Poll};
 
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -17,26 +18,33 @@ const HIGH_WATER: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Pipe {
     stream: TcpStream,
-    waiting: Vec<u8>,
-    sent: usize,
+    /// What is not sent yet. Rare, so it is behind a pointer.
+    waiting: Option<Box<Waiting>>,
     shutdown: bool,
     failed: bool,
+}
+
+/// Bytes that the kernel would not take, of which some have been sent since. Never all of them.
+#[derive(Debug)]
+struct Waiting {
+    bytes: Vec<u8>,
+    sent: usize,
 }
 
 impl Pipe {
     /// A connection with nothing to send.
     pub fn new(stream: TcpStream) -> Self {
-        Self { stream, waiting: Vec::new(), sent: 0, shutdown: false, failed: false }
+        Self { stream, waiting: None, shutdown: false, failed: false }
     }
 
     /// Whether so much is waiting that no more should be produced.
     pub fn is_full(&self) -> bool {
-        self.waiting.len() - self.sent >= HIGH_WATER
+        self.waiting.as_ref().is_some_and(|waiting| waiting.bytes.len() - waiting.sent >= HIGH_WATER)
     }
 
     /// Whether bytes wait for the kernel to take them.
     pub fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+        self.waiting.is_some()
     }
 
     /// Whether sending failed: the peer is gone.
@@ -68,15 +76,32 @@ impl Pipe {
         }
     }
 
+    /// Whether it can be read and written, of what is asked for; if nothing is, never. Always ask from the same task.
+    ///
+    /// # Errors
+    /// The runtime is going away.
+    pub fn poll_ready(&self, read: bool, write: bool, context: &mut Context<'_>) -> Poll<io::Result<(bool, bool)>> {
+        let readable = if read { self.stream.poll_read_ready(context)? } else { Poll::Pending };
+        let writable = if write { self.stream.poll_write_ready(context)? } else { Poll::Pending };
+        match (readable.is_ready(), writable.is_ready()) {
+            (false, false) => Poll::Pending,
+            ready => Poll::Ready(Ok(ready)),
+        }
+    }
+
     /// Sends now what the kernel takes, the rest later.
     pub fn send(&mut self, bytes: &[u8]) {
-        let taken = if self.waiting.is_empty() { self.write(bytes) } else { 0 };
-        self.waiting.extend_from_slice(bytes.get(taken..).unwrap_or_default());
+        let taken = if self.is_waiting() { 0 } else { self.write(bytes) };
+        let rest = bytes.get(taken..).unwrap_or_default();
+        if !rest.is_empty() {
+            let nothing = || Box::new(Waiting { bytes: Vec::new(), sent: 0 });
+            self.waiting.get_or_insert_with(nothing).bytes.extend_from_slice(rest);
+        }
     }
 
     /// The same, with the last byte marked urgent. Behind bytes that wait it loses the mark, which RFC 6384 §5 allows.
     pub fn send_urgent(&mut self, bytes: &[u8]) {
-        if self.waiting.is_empty() && !self.failed {
+        if !self.is_waiting() && !self.failed {
             let stream = &self.stream;
             let sent = stream.try_io(Interest::WRITABLE, || sys::send_urgent(stream, bytes));
             if matches!(sent, Ok(n) if n == bytes.len()) {
@@ -94,19 +119,15 @@ impl Pipe {
 
     /// The kernel may take more now.
     pub fn flush(&mut self) {
-        let waiting = std::mem::take(&mut self.waiting);
-        let taken = self.write(waiting.get(self.sent..).unwrap_or_default());
-        self.sent += taken;
-        if self.sent < waiting.len() && !self.failed {
-            self.waiting = waiting;
-        } else {
-            self.sent = 0;
+        if let Some(mut waiting) = self.waiting.take() {
+            waiting.sent += self.write(waiting.bytes.get(waiting.sent..).unwrap_or_default());
+            self.waiting = Some(waiting).filter(|waiting| waiting.sent < waiting.bytes.len() && !self.failed);
         }
         self.finish();
     }
 
     fn finish(&mut self) {
-        if self.shutdown && self.waiting.is_empty() {
+        if self.shutdown && !self.is_waiting() {
             // A peer that is gone already makes this fail, and nobody misses it.
             let _ = socket2::SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write);
         }

@@ -4,40 +4,44 @@
 //! the names of metrics and the format of the log (`observe`). No line of a peer is ever logged, so no password can be.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use super::Shared;
 use super::origin::Way;
+use super::{ListenerSettings, Shared};
 use crate::firewall;
 use crate::firewall::tracking::Flow;
 use crate::observe::limiter::Limiter;
 use crate::observe::metrics::{Metrics, Rejection};
 use crate::observe::printable::printable;
-use crate::observe::xferlog::{Entry, Xferlog};
+use crate::observe::xferlog::Entry;
 use crate::pinhole::{Announcement, Pinhole, SessionId};
 use crate::session::Ends;
 use crate::session::data::{Direction, Outcome, Transfer};
-use crate::session::effect::{EndReason, Note, Refusal};
+use crate::session::effect::{EndReason, Millis, Note, Refusal};
 use crate::sys;
 
 /// Refusals can be provoked at will: so many a second are logged, the rest is only counted.
 static REFUSALS: Limiter = Limiter::per_second(10);
 
 /// The record of one session.
-pub struct Record<'a> {
+pub struct Record {
     id: SessionId,
-    client: SocketAddr,
-    listener: &'a str,
-    metrics: &'a Metrics,
-    transfers: Option<&'a Xferlog>,
-    started: Instant,
+    listener: Arc<ListenerSettings>,
+    /// What the session shares with all others: metrics and the transfer log among them.
+    pub(super) shared: Arc<Shared>,
+    started: Millis,
 }
 
-impl<'a> Record<'a> {
+impl Record {
     /// A client was admitted; it counts as a session once its server is connected.
-    pub fn start(id: SessionId, client: SocketAddr, listener: &'a str, shared: &'a Shared) -> Self {
-        let (metrics, transfers) = (&shared.metrics, shared.transfers.as_ref());
-        Self { id, client, listener, metrics, transfers, started: Instant::now() }
+    pub fn start(id: SessionId, listener: Arc<ListenerSettings>, shared: Arc<Shared>) -> Self {
+        let started = shared.now();
+        Self { id, listener, shared, started }
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
     }
 
     /// Whose record it is.
@@ -46,12 +50,12 @@ impl<'a> Record<'a> {
     }
 
     /// Both control connections are there.
-    pub fn opened(&self, way: Way, source: SocketAddr) {
-        self.metrics.session_started(self.listener);
+    pub fn opened(&self, client: SocketAddr, way: Way, source: SocketAddr) {
+        self.metrics().session_started(&self.listener.name);
         tracing::info!(
             session = self.id,
-            listener = self.listener,
-            client = %self.client,
+            listener = self.listener.name,
+            client = %client,
             original = %way.original,
             source = %source,
             server = %way.server,
@@ -60,12 +64,12 @@ impl<'a> Record<'a> {
     }
 
     /// The session could not begin.
-    pub fn rejected(&self, reason: Rejection, why: &str) {
-        self.metrics.rejected(reason);
+    pub fn rejected(&self, client: SocketAddr, reason: Rejection, why: &str) {
+        self.metrics().rejected(reason);
         tracing::info!(
             session = self.id,
-            listener = self.listener,
-            client = %self.client,
+            listener = self.listener.name,
+            client = %client,
             reason = reason.as_str(),
             "session refused: {why}"
         );
@@ -73,22 +77,22 @@ impl<'a> Record<'a> {
 
     /// The session is over.
     pub fn ended(&self, reason: EndReason) {
-        let duration = self.started.elapsed();
-        self.metrics.session_ended(self.listener, reason.as_str(), duration);
-        tracing::info!(session = self.id, reason = reason.as_str(), duration = ?round(duration), "session ended");
+        let duration = Duration::from_millis(self.shared.now().0.saturating_sub(self.started.0));
+        self.metrics().session_ended(&self.listener.name, reason.as_str(), duration);
+        tracing::info!(session = self.id, reason = reason.as_str(), ?duration, "session ended");
     }
 
     /// Something happened in it.
-    pub fn note(&self, note: Note) {
+    pub fn note(&self, note: Note, ends: &Ends) {
         match note {
             Note::Command(name) => {
-                self.metrics.command(name);
+                self.metrics().command(name);
                 tracing::trace!(session = self.id, command = name, "command");
             }
             Note::Refused(refusal, announced) => {
-                self.metrics.refused(refusal.as_str());
+                self.metrics().refused(refusal.as_str());
                 if let Some(suppressed) = REFUSALS.admit() {
-                    self.log_refusal(refusal, announced, suppressed);
+                    self.log_refusal(refusal, announced, ends, suppressed);
                 }
             }
             Note::LoggedIn => tracing::debug!(session = self.id, "logged in"),
@@ -102,11 +106,11 @@ impl<'a> Record<'a> {
                 tracing::debug!(session = self.id, mode = announcement.as_str(), "address rewritten");
             }
             Note::PinholeUsed(announcement, waited) => {
-                self.metrics.pinhole_used(announcement, Duration::from_millis(waited));
+                self.metrics().pinhole_used(announcement, Duration::from_millis(waited));
                 tracing::debug!(session = self.id, mode = announcement.as_str(), waited_ms = waited, "pinhole used");
             }
             Note::PinholeExpired(announcement) => {
-                self.metrics.pinhole_expired(announcement);
+                self.metrics().pinhole_expired(announcement);
                 tracing::info!(
                     session = self.id,
                     mode = announcement.as_str(),
@@ -116,7 +120,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    fn log_refusal(&self, refusal: Refusal, announced: Option<SocketAddr>, suppressed: u64) {
+    fn log_refusal(&self, refusal: Refusal, announced: Option<SocketAddr>, ends: &Ends, suppressed: u64) {
         let (session, reason) = (self.id, refusal.as_str());
         match (refusal, announced) {
             (Refusal::ForeignAddress, Some(announced)) => tracing::warn!(
@@ -124,7 +128,7 @@ impl<'a> Record<'a> {
                 reason,
                 suppressed,
                 "client announced {announced} but its control connection comes from {}; refused",
-                self.client.ip()
+                ends.client.ip()
             ),
             (_, Some(announced)) => {
                 tracing::warn!(session, reason, suppressed, "refused the announcement of {announced}")
@@ -137,7 +141,7 @@ impl<'a> Record<'a> {
     pub fn transferred(&self, transfer: &Transfer, ends: &Ends) {
         let bytes = transfer.bytes();
         let duration = Duration::from_millis(transfer.duration);
-        self.metrics.transferred(transfer.direction, transfer.outcome, bytes, duration);
+        self.metrics().transferred(transfer.direction, transfer.outcome, bytes, duration);
         tracing::info!(
             session = self.id,
             command = transfer.command,
@@ -155,7 +159,8 @@ impl<'a> Record<'a> {
             server = %ends.server.ip(),
             "transfer"
         );
-        let Some(log) = self.transfers.filter(|_| transfer.direction != Direction::Listing) else { return };
+        let log = self.shared.transfers.as_ref().filter(|_| transfer.direction != Direction::Listing);
+        let Some(log) = log else { return };
         let entry = Entry {
             time: sys::local_time(SystemTime::now()),
             duration: transfer.duration,
@@ -174,29 +179,25 @@ impl<'a> Record<'a> {
 
     /// A data connection is being ended.
     pub fn reset(&self, flow: &Flow) {
-        self.metrics.reset();
+        self.metrics().reset();
         tracing::info!(session = self.id, dialler = %flow.original.source, "data connection reset with its control session");
     }
 
     /// A pinhole is in force.
     pub fn pinhole_opened(&self, pinhole: &Pinhole, took: Duration) {
-        self.metrics.pinhole_opened(pinhole.announcement, pinhole.is_ipv6(), took);
+        self.metrics().pinhole_opened(pinhole.announcement, pinhole.is_ipv6(), took);
         tracing::debug!(session = self.id, took_us = took.as_micros(), "pinhole opened: {pinhole}");
     }
 
     /// A pinhole could not be opened.
     pub fn pinhole_failed(&self, announcement: Announcement, error: &firewall::Error) {
-        self.metrics.firewall_error(error.kind().as_str());
+        self.metrics().firewall_error(error.kind().as_str());
         tracing::error!(session = self.id, mode = announcement.as_str(), "cannot open a pinhole: {error}");
     }
 
     /// A pinhole is gone.
     pub fn pinhole_closed(&self, pinhole: &Pinhole) {
-        self.metrics.pinhole_closed();
+        self.metrics().pinhole_closed();
         tracing::debug!(session = self.id, mode = pinhole.announcement.as_str(), entrance = %pinhole.entrance, "pinhole closed");
     }
-}
-
-fn round(duration: Duration) -> Duration {
-    Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }

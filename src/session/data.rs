@@ -172,22 +172,29 @@ impl Connection {
     }
 }
 
-/// The data connections of a session that are not dealt with yet. Empty, it owns no memory.
+/// The data connections of a session that are not dealt with yet. Empty, it owns no memory but for the user's name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Data {
+    /// Behind a pointer, because an idle session has none of it.
+    under_way: Option<Box<UnderWay>>,
+    /// The connection that the next transfer will use.
+    current: Option<PinholeId>,
+    user: Box<[u8]>,
+    binary: bool,
+}
+
+/// Never both empty for long.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct UnderWay {
     connections: Vec<Connection>,
     /// Transfer commands that await their first reply. The first reply takes them off.
     asked: VecDeque<Command>,
-    /// The one that the next transfer will use.
-    current: Option<PinholeId>,
-    user: Vec<u8>,
-    binary: bool,
 }
 
 impl Data {
     /// USER was passed on.
     pub fn user(&mut self, name: &[u8]) {
-        self.user = cut(name);
+        self.user = cut(name).into_boxed_slice();
     }
 
     /// TYPE was passed on. Whether the server takes it hardly matters for a record.
@@ -197,13 +204,14 @@ impl Data {
 
     /// A transfer command was passed on.
     pub fn ask(&mut self, name: &str, path: &[u8]) {
-        let (name, user) = (name.to_owned(), self.user.clone());
-        self.asked.push_back(Command { name, user, path: cut(path), binary: self.binary });
+        let (name, user) = (name.to_owned(), self.user.to_vec());
+        let binary = self.binary;
+        self.under_way().asked.push_back(Command { name, user, path: cut(path), binary });
     }
 
     /// A pinhole is in force.
     pub fn granted(&mut self, id: PinholeId, announcement: Announcement, now: Millis) {
-        self.connections.push(Connection {
+        self.under_way().connections.push(Connection {
             id,
             announcement,
             granted: now,
@@ -224,16 +232,17 @@ impl Data {
 
     /// A pinhole was closed. If nothing came through it, nothing is left to tell; [`Data::report`] finds that out.
     pub fn closed(&mut self, id: PinholeId) {
-        for connection in self.connections.iter_mut().filter(|c| c.id == id) {
+        for connection in self.connections_mut().iter_mut().filter(|c| c.id == id) {
             connection.closed = true;
         }
     }
 
     /// The server said 1yz to the oldest transfer command.
     pub fn started(&mut self, now: Millis) {
-        let Some(command) = self.asked.pop_front() else { return };
         let current = self.current;
-        if let Some(connection) = self.connections.iter_mut().find(|c| Some(c.id) == current && c.is_free()) {
+        let Some(under_way) = &mut self.under_way else { return };
+        let Some(command) = under_way.asked.pop_front() else { return };
+        if let Some(connection) = under_way.connections.iter_mut().find(|c| Some(c.id) == current && c.is_free()) {
             connection.transfer = Some((command, now));
             connection.measured.0 = now;
         }
@@ -241,11 +250,13 @@ impl Data {
 
     /// The server said something final to the oldest transfer command, `started` if it had said 1yz before.
     pub fn answered(&mut self, started: bool, code: Code, now: Millis) {
-        if !started {
-            self.asked.pop_front();
+        if let Some(under_way) = self.under_way.as_mut().filter(|_| !started) {
+            under_way.asked.pop_front();
         }
         let outcome = if code.is_positive() { Outcome::Complete } else { Outcome::Failed };
-        let Some(c) = self.connections.iter_mut().find(|c| c.transfer.is_some() && c.is_unanswered()) else { return };
+        let Some(c) = self.connections_mut().iter_mut().find(|c| c.transfer.is_some() && c.is_unanswered()) else {
+            return;
+        };
         c.ended = match c.ended {
             // What ended it was said before, and the server's words are only the echo.
             Some((why, _, at)) if c.reset => Some((why, Some(code), at)),
@@ -255,7 +266,7 @@ impl Data {
 
     /// The firewall tells. Says whether that pinhole is used up now.
     pub fn event(&mut self, id: PinholeId, event: DataEvent, now: Millis, effects: &mut Effects) -> bool {
-        let Some(connection) = self.connections.iter_mut().find(|c| c.id == id) else { return false };
+        let Some(connection) = self.connections_mut().iter_mut().find(|c| c.id == id) else { return false };
         match event {
             DataEvent::Used { dialler } => {
                 connection.dialler = Some(dialler);
@@ -273,17 +284,17 @@ impl Data {
 
     /// Whether a connection has come through that pinhole.
     pub fn is_used(&self, id: PinholeId) -> bool {
-        self.connections.iter().any(|c| c.id == id && c.dialler.is_some())
+        self.connections().iter().any(|c| c.id == id && c.dialler.is_some())
     }
 
     /// Whether the firewall says that the data connection is over whose transfer the server has not ended yet.
     pub fn is_over(&self) -> bool {
-        self.connections.iter().any(|c| c.transfer.is_some() && c.over.is_some() && c.is_unanswered())
+        self.connections().iter().any(|c| c.transfer.is_some() && c.over.is_some() && c.is_unanswered())
     }
 
     /// Whether bytes may be moving.
     pub fn is_live(&self) -> bool {
-        self.connections.iter().any(Connection::is_live)
+        self.connections().iter().any(Connection::is_live)
     }
 
     /// When to look again: at a data connection that may be idle, or for the end of one whose transfer has ended.
@@ -293,12 +304,12 @@ impl Data {
             None if c.is_live() => Some(Millis(c.measured.0.0.saturating_add(idle_timeout))),
             None => None,
         };
-        self.connections.iter().filter_map(due).min()
+        self.connections().iter().filter_map(due).min()
     }
 
     /// The deadline has passed.
     pub fn tick(&mut self, idle_timeout: u64, now: Millis, effects: &mut Effects) {
-        for connection in self.connections.iter_mut().filter(|c| c.over.is_none()) {
+        for connection in self.connections_mut().iter_mut().filter(|c| c.over.is_none()) {
             match connection.ended {
                 Some((.., at)) if at.0.saturating_add(LAST_PACKETS) <= now.0 => connection.over = Some((at, None)),
                 None if connection.is_live() && connection.measured.0.0.saturating_add(idle_timeout) <= now.0 => {
@@ -312,7 +323,7 @@ impl Data {
 
     /// What has been carried by now. If that is what it was at the last look, the connection is idle and ends.
     pub fn measured(&mut self, id: PinholeId, total: u64, now: Millis, effects: &mut Effects) {
-        let Some(connection) = self.connections.iter_mut().find(|c| c.id == id && c.is_live()) else { return };
+        let Some(connection) = self.connections_mut().iter_mut().find(|c| c.id == id && c.is_live()) else { return };
         if connection.measured.1 == Some(total) && connection.ended.is_none() {
             connection.ended = Some((Outcome::Idle, None, now));
             connection.reset = true;
@@ -325,7 +336,7 @@ impl Data {
     /// through a pinhole only now ends as well. A transfer that the server has called complete may still have its last packets
     /// under way, and is left alone.
     pub fn control_closed(&mut self, reset: bool, now: Millis, effects: &mut Effects) {
-        for connection in self.connections.iter_mut().filter(|c| c.is_unanswered()) {
+        for connection in self.connections_mut().iter_mut().filter(|c| c.is_unanswered()) {
             if connection.transfer.is_some() {
                 connection.ended.get_or_insert((Outcome::ControlClosed, None, now));
             }
@@ -339,16 +350,14 @@ impl Data {
     /// Whether no transfer has ended whose last packets are still under way, so that nobody knows yet what it has carried.
     /// Not for long: `LAST_PACKETS` at most.
     pub fn is_settled(&self, tracked: bool) -> bool {
-        !tracked || !self.connections.iter().any(|c| c.transfer.is_some() && c.ended.is_some() && c.over.is_none())
+        !tracked || !self.connections().iter().any(|c| c.transfer.is_some() && c.ended.is_some() && c.over.is_none())
     }
 
     /// Records of the transfers of which nothing more is to come. `tracked`: the firewall tells when they are over. `all`: the
     /// session ends, and nothing more will come of any.
     pub fn report(&mut self, tracked: bool, all: bool, now: Millis, effects: &mut Effects) {
-        if self.connections.is_empty() {
-            return;
-        }
-        self.connections.retain_mut(|connection| {
+        let Some(under_way) = &mut self.under_way else { return };
+        under_way.connections.retain_mut(|connection| {
             let told = connection.ended.is_some() && (connection.over.is_some() || !tracked);
             let unclaimed = connection.closed && connection.transfer.is_none() && !connection.is_live();
             if !told && !unclaimed && !all {
@@ -377,13 +386,20 @@ impl Data {
         self.tidy();
     }
 
+    fn under_way(&mut self) -> &mut UnderWay {
+        self.under_way.get_or_insert_default()
+    }
+
+    fn connections(&self) -> &[Connection] {
+        self.under_way.as_ref().map_or(&[], |under_way| &under_way.connections)
+    }
+
+    fn connections_mut(&mut self) -> &mut [Connection] {
+        self.under_way.as_mut().map_or(&mut [], |under_way| &mut under_way.connections)
+    }
+
     fn tidy(&mut self) {
-        if self.connections.is_empty() {
-            self.connections = Vec::new();
-        }
-        if self.asked.is_empty() {
-            self.asked = VecDeque::new();
-        }
+        self.under_way.take_if(|under_way| under_way.connections.is_empty() && under_way.asked.is_empty());
     }
 }
 

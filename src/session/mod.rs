@@ -25,6 +25,7 @@ pub mod settings;
 pub mod timers;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -90,7 +91,8 @@ impl Sides {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     ends: Ends,
-    settings: Settings,
+    /// The same for all sessions between two reloads, so they share it.
+    settings: Arc<Settings>,
     channel: Channel,
     from_client: LineBuffer,
     from_server: LineBuffer,
@@ -118,6 +120,8 @@ pub struct Session {
     urgent: Urgent,
     long_lines: u8,
     draining: bool,
+    /// For the reason of the end.
+    server_closed_first: bool,
     /// Who will send no more.
     closed: Sides,
     /// Whose end was passed on to the other side.
@@ -139,10 +143,12 @@ const LONG_LINES: u8 = 3;
 
 impl Session {
     /// A session whose two control connections are open; the server's greeting is awaited.
-    pub fn new(settings: Settings, ends: Ends, now: Millis) -> Self {
+    pub fn new(settings: impl Into<Arc<Settings>>, ends: Ends, now: Millis) -> Self {
+        let settings = settings.into();
         let mut pending = Pending::default();
         pending.push(Kind::Greeting);
         Self {
+            timers: timers::Timers::new(&settings, now),
             ends,
             settings,
             channel: Channel::Clear,
@@ -164,11 +170,11 @@ impl Session {
             urgent: Urgent::No,
             long_lines: 0,
             draining: false,
+            server_closed_first: false,
             closed: Sides::default(),
             shut: Sides::default(),
             lost: None,
             ended: None,
-            timers: timers::Timers::new(&settings, now),
         }
     }
 
@@ -389,10 +395,10 @@ impl Session {
         // What a transfer has carried is told a moment after its end; then all is said.
         let settled = self.data.is_settled(self.settings.tracked);
         if self.shut.all() && settled {
-            let first = if self.timers.server_closed_first { EndReason::ServerClosed } else { EndReason::ClientClosed };
+            let first = if self.server_closed_first { EndReason::ServerClosed } else { EndReason::ClientClosed };
             self.end(self.lost.unwrap_or(first));
         } else if self.shut.has(Side::Server) && !self.shut.has(Side::Client) {
-            self.timers.server_closed_first = true;
+            self.server_closed_first = true;
         }
         let quiet = self.pending.is_quiet() && self.held_command.is_none() && self.held_reply.is_none();
         if self.draining && quiet && settled && !self.has_ended() && !self.is_opaque() {
@@ -453,7 +459,7 @@ impl Session {
 
     /// Last of all: records of transfers that are over, and the end of the session if it has come.
     fn settle(&mut self, now: Millis, effects: &mut Effects) {
-        let Settings { tracked, reset_on_close: reset, .. } = self.settings;
+        let Settings { tracked, reset_on_close: reset, .. } = *self.settings;
         let closing = self.closed.client || self.closed.server;
         // Data connections that are not ended with it may yet be answered, until the session is over.
         if self.has_ended() || (closing && tracked && reset) {

@@ -37,14 +37,12 @@ pub struct Timers {
     pub pinhole: Option<Millis>,
     /// When a side last said something.
     last_activity: Millis,
-    /// For the reason of the end.
-    pub server_closed_first: bool,
 }
 
 impl Timers {
     /// All as at the start of a session.
     pub fn new(settings: &Settings, now: Millis) -> Self {
-        let mut timers = Self { login: None, pinhole: None, last_activity: now, server_closed_first: false };
+        let mut timers = Self { login: None, pinhole: None, last_activity: now };
         timers.await_login(settings);
         timers
     }

@@ -59,7 +59,7 @@ impl Book {
             Change::Reset(reset) => Some(Element::reset(reset)),
             Change::Open(_) | Change::Close(_) => None,
         }));
-        // Of which source NAT something changes, and for which new pinholes.
+        // With those that are opened of each.
         let mut arrivals: BTreeMap<Arrival, Vec<Pinhole>> = BTreeMap::new();
         for (key, pinhole) in &plan.outcome {
             // One that is opened again is replaced: older kernels do not renew the timeout of an element that is there.
@@ -138,7 +138,7 @@ impl Book {
         Ok(outcome)
     }
 
-    /// Plans the element of source NAT that the pinholes of this arrival share, of which these are opened now.
+    /// Plans the element of source NAT that the pinholes of this arrival share. `opened`: those that the changes open.
     fn plan_source(&self, (initiator, target): Arrival, opened: &[Pinhole], plan: &mut Plan) -> Result<(), Error> {
         let before = self.arrivals.get(&(initiator, target));
         let untouched = before.into_iter().flatten().filter(|(key, _)| !plan.outcome.contains_key(key));

@@ -91,6 +91,13 @@ fn advice(failure: Failure, errno: Errno, task: Task, settings: &Settings) -> (E
         (Errno::ENOMEM | Errno::ENOBUFS, _) => {
             (ErrorKind::Full, "the kernel is short of memory; free some and try again".to_owned())
         }
+        // rhashtable(9), `rhashtable_insert_rehash`: no room in a bucket while the table is being rebuilt already.
+        (Errno::EBUSY, Task::Change) => (
+            ErrorKind::Busy,
+            format!(
+                "it was rebuilding a set, several times in a row; compare `nft list table inet {table}` with `ftpgate rules`"
+            ),
+        ),
         _ => (ErrorKind::Other, format!("compare `nft list table inet {table}` with `ftpgate rules`")),
     }
 }
@@ -161,6 +168,7 @@ mod tests {
             (Errno::ENOENT, Task::Change, ErrorKind::Missing),
             (Errno::ENFILE, Task::Change, ErrorKind::Full),
             (Errno::ENOMEM, Task::Create, ErrorKind::Full),
+            (Errno::EBUSY, Task::Change, ErrorKind::Busy),
             (Errno::EEXIST, Task::Change, ErrorKind::Other),
         ] {
             assert_eq!(refused(Subject::Table, errno, task).0, kind, "{errno}");

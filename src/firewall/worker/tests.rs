@@ -215,6 +215,24 @@ fn c73_a_failure_of_unknown_reason_is_tried_once_more_and_a_known_one_is_not() {
 }
 
 #[test]
+fn a_busy_packet_filter_is_asked_again_for_the_whole_transaction() {
+    let busy = || Error::new(ErrorKind::Busy, "rebuilding a set");
+    let (firewall, record, gate) = start_gated(50000..=50999);
+    record.fail_apply(2, busy());
+    let blocked = firewall.open(1, fixed(1));
+    gate.wait();
+    let openings = [2, 3, 4].map(|port| firewall.open(1, fixed(port)));
+    gate.open();
+    let leases = openings.map(|opening| wait(opening).unwrap());
+    assert_eq!(sizes(&record), [1, 3, 3]);
+    // One that stays busy fails in the end, and says so.
+    record.refuse(pinhole(fixed(5)).key(), busy());
+    assert_eq!(wait(firewall.open(1, fixed(5))).unwrap_err(), busy());
+    assert_eq!(sizes(&record), [1, 3, 3, 1, 1, 1]);
+    drop((wait(blocked), leases));
+}
+
+#[test]
 fn a_lease_whose_key_is_asked_for_again_is_taken_over_and_its_drop_does_nothing() {
     let (firewall, record) = start();
     let old = wait(firewall.open(1, fixed_to(7, 100))).unwrap();
