@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Counts the system calls of a gateway for one FTP command: strace on it during 10,000 NOOPs of one session.
+"""Counts the system calls of a gateway for one FTP command: strace on it during 10,000 NOOPs of one session. And the instructions
+that the whole ftpgate executes in user space for one: under callgrind, the difference of two numbers of NOOPs.
 
-usage: syscalls.py FTPGATE [HAPROXY]     (as root; needs strace, unshare and ip)
+usage: syscalls.py FTPGATE [HAPROXY]     (as root; needs strace, valgrind, unshare and ip)
 
 Client, gateway and server are in one network namespace of their own, which has no name and ends with this program. HAProxy relays
 in TCP mode: the floor for who does not look at what passes. Not here: what the figures mean (docs/benchmarks-micro.md).
@@ -119,6 +120,25 @@ def measure(name, command, folder):
     print(f"    {'all':<14} {total:5.2f} for one command and its reply")
 
 
+def instructions(command, folder):
+    log = os.path.join(folder, "callgrind")
+    callgrind = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", f"--log-file={log}"]
+    counts = []
+    for count in (1000, 21_000):
+        gateway = subprocess.Popen([*callgrind, *command], stderr=subprocess.DEVNULL)
+        try:
+            client = connect()
+            noops(client, count)
+            client.close()
+            gateway.terminate()
+            gateway.wait(20)
+        finally:
+            gateway.kill()
+        with open(log) as text:
+            counts.append(int(re.search(r"Collected : (\d+)", text.read())[1]))
+    print(f"    {(counts[1] - counts[0]) / 20_000:.0f} instructions in user space")
+
+
 def main():
     if len(sys.argv) not in (2, 3) or os.geteuid() != 0:
         sys.exit(__doc__)
@@ -133,7 +153,9 @@ def main():
             config = os.path.join(folder, "ftpgate.yaml")
             with open(config, "w") as file:
                 file.write(FTPGATE.format(level=level, folder=folder))
-            measure(f"ftpgate, log.level {level}", [sys.argv[1], "run", "-c", config], folder)
+            command = [sys.argv[1], "run", "-c", config]
+            measure(f"ftpgate, log.level {level}", command, folder)
+            instructions(command, folder)
         if len(sys.argv) == 3:
             config = os.path.join(folder, "haproxy.cfg")
             with open(config, "w") as file:
