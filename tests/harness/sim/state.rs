@@ -37,7 +37,18 @@ struct Pending {
 
 #[derive(Debug, Deserialize)]
 struct Data {
+    under_way: Option<UnderWay>,
+}
+
+#[derive(Debug, Deserialize)]
+struct UnderWay {
     connections: Vec<Connection>,
+}
+
+impl Data {
+    fn connections(&self) -> impl Iterator<Item = &Connection> {
+        self.under_way.iter().flat_map(|under_way| &under_way.connections)
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -66,7 +77,7 @@ impl State {
 
     /// Pinholes that a transfer uses.
     pub fn started(&self) -> impl Iterator<Item = u32> + '_ {
-        self.data.connections.iter().filter(|connection| connection.transfer.is_some()).map(|connection| connection.id)
+        self.data.connections().filter(|connection| connection.transfer.is_some()).map(|connection| connection.id)
     }
 
     /// For complaints.
