@@ -91,7 +91,7 @@ fn advice(failure: Failure, errno: Errno, task: Task, settings: &Settings) -> (E
         (Errno::ENOMEM | Errno::ENOBUFS, _) => {
             (ErrorKind::Full, "the kernel is short of memory; free some and try again".to_owned())
         }
-        // rhashtable(9), `rhashtable_insert_rehash`: no room in a bucket while the table is being rebuilt already.
+        // `rhashtable_insert_rehash` of the kernel: a bucket is full while the table is being rebuilt already (docs/scaling.md).
         (Errno::EBUSY, Task::Change) => (
             ErrorKind::Busy,
             format!(

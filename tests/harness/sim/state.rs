@@ -44,7 +44,18 @@ impl Pending {
 
 #[derive(Debug, Deserialize)]
 struct Data {
+    under_way: Option<UnderWay>,
+}
+
+#[derive(Debug, Deserialize)]
+struct UnderWay {
     connections: Vec<Connection>,
+}
+
+impl Data {
+    fn connections(&self) -> impl Iterator<Item = &Connection> {
+        self.under_way.iter().flat_map(|under_way| &under_way.connections)
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -73,7 +84,7 @@ impl State {
 
     /// Pinholes that a transfer uses.
     pub fn started(&self) -> impl Iterator<Item = u32> + '_ {
-        self.data.connections.iter().filter(|connection| connection.transfer.is_some()).map(|connection| connection.id)
+        self.data.connections().filter(|connection| connection.transfer.is_some()).map(|connection| connection.id)
     }
 
     /// For complaints.
