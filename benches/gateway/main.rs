@@ -101,7 +101,7 @@ fn one(round: usize, steps: &[Step], contestants: &mut [Contestant], results: &m
     // Neither core is better known than the other.
     let core = round % cores();
     for step in steps {
-        for turn in 0..contestants.len() {
+        for turn in 0..contestants.len() * step.tries() {
             let at = (round + turn) % contestants.len();
             let contestant = &mut contestants[at];
             if !step.suits(contestant.kind) {

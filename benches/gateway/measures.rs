@@ -14,6 +14,8 @@ use super::setting;
 const STORM: u64 = 64;
 /// Milliseconds before a measurement of many sessions.
 const WARM: u64 = 100;
+/// Measurements of which the best counts.
+const TRIES: usize = 3;
 
 /// One thing that is measured of one contestant after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,40 +68,50 @@ impl Step {
         }
     }
 
+    /// How often a contestant is measured in a round; the best counts, since whatever else the machine does only makes it worse.
+    pub fn tries(self) -> usize {
+        // Where many sessions have to be made first, they are used that often (see `many`).
+        if self.on_one_core() { TRIES } else { 1 }
+    }
+
     /// Measures a contestant once.
     pub fn measure(self, contestant: &mut Contestant, results: &mut Results) -> Result<()> {
         let kind = contestant.kind;
-        let millis = setting("BENCH_MILLIS", 800, 20_000);
+        let millis = setting("BENCH_MILLIS", 300, 20_000);
         // What takes a process for each session is slow; its median is known well enough.
         let slow = kind == Kind::ModProxy;
-        let mut give = |key: &str, value: f64| results.values.entry((kind, key.to_owned())).or_default().push(value);
+        let mut least = |key: &str, value: f64| results.give(kind, key, value, f64::min);
         match self {
-            Self::Noop => give("noop", first(&contestant.order("noop 5000")?)?),
+            Self::Noop => least("noop", first(&contestant.order("noop 2000")?)?),
             Self::Login => {
                 contestant.order("leave")?;
-                let count = if slow { 10 } else { 300 };
-                give("login", first(&contestant.order(&format!("login {count}"))?)?);
+                let count = if slow { 5 } else { 100 };
+                least("login", first(&contestant.order(&format!("login {count}"))?)?);
             }
             Self::Transfer(mode) => {
-                give(mode.name(), first(&contestant.order(&format!("transfer 400 {}", mode.name()))?)?);
+                least(mode.name(), first(&contestant.order(&format!("transfer 150 {}", mode.name()))?)?);
             }
             Self::Noops(count) => {
-                let (rate, cpu, _, _) = many(contestant, count, "noops", millis)?;
-                give(&format!("noops-{count}"), rate);
-                give(&format!("noops-{count}-cpu"), cpu);
+                for done in many(contestant, count, "noops", millis)? {
+                    results.give(kind, &format!("noops-{count}"), done.rate, f64::max);
+                    results.give(kind, &format!("noops-{count}-cpu"), done.cpu, f64::min);
+                }
             }
             Self::Storm => {
-                let (rate, cpu, gateway, refused) = many(contestant, STORM, "transfers", millis)?;
-                give("storm", rate);
-                give("storm-cpu", cpu);
-                give("storm-gateway", gateway);
-                *results.refused.entry(kind).or_default() += refused as u64;
+                for done in many(contestant, STORM, "transfers", millis)? {
+                    results.give(kind, "storm", done.rate, f64::max);
+                    results.give(kind, "storm-cpu", done.cpu, f64::min);
+                    results.give(kind, "storm-gateway", done.gateway, f64::min);
+                    *results.refused.entry(kind).or_default() += done.refused as u64;
+                }
             }
             Self::Bulk => {
                 let mib = setting("BENCH_BULK_MIB", 512, 65_536);
-                let (numbers, cpu) = contestant.cost(&format!("bulk {mib}"))?;
-                give("bulk", f64::from(mib) / (first(&numbers)? / 1e9));
-                give("bulk-cpu", cpu.all.as_secs_f64() / f64::from(mib));
+                for _ in 0..TRIES {
+                    let (numbers, cpu) = contestant.cost(&format!("bulk {mib}"))?;
+                    results.give(kind, "bulk", f64::from(mib) / (first(&numbers)? / 1e9), f64::max);
+                    results.give(kind, "bulk-cpu", cpu.all.as_secs_f64() / f64::from(mib), f64::min);
+                }
                 // Its session goes: a round begins with none.
                 contestant.order("leave")?;
             }
@@ -108,21 +120,35 @@ impl Step {
     }
 }
 
-/// Many sessions: operations a second; seconds of processor time for one of them, of all three parties and of the gateway's
-/// processes; announcements that were refused and repeated.
-fn many(contestant: &mut Contestant, sessions: u64, what: &str, millis: u32) -> Result<(f64, f64, f64, f64)> {
+/// What many sessions did.
+struct Done {
+    /// Operations a second.
+    rate: f64,
+    /// Seconds of processor time for one, of all three parties.
+    cpu: f64,
+    /// The same of the gateway's processes alone.
+    gateway: f64,
+    /// Announcements that were refused and repeated.
+    refused: f64,
+}
+
+/// Opens many sessions and measures them some times.
+fn many(contestant: &mut Contestant, sessions: u64, what: &str, millis: u32) -> Result<Vec<Done>> {
     contestant.order(&format!("open {sessions}"))?;
     contestant.order(&format!("{what} {WARM}"))?;
-    let (numbers, cpu) = contestant.cost(&format!("{what} {millis}"))?;
+    let mut all = Vec::new();
+    for _ in 0..TRIES {
+        let (numbers, cpu) = contestant.cost(&format!("{what} {millis}"))?;
+        let [operations, nanos, ref rest @ ..] = numbers[..] else { anyhow::bail!("{what}: {numbers:?}") };
+        all.push(Done {
+            rate: operations / (nanos / 1e9),
+            cpu: cpu.all.as_secs_f64() / operations,
+            gateway: cpu.gateway.as_secs_f64() / operations,
+            refused: rest.first().copied().unwrap_or_default(),
+        });
+    }
     contestant.order("close")?;
-    let [operations, nanos, ref rest @ ..] = numbers[..] else { anyhow::bail!("{what}: {numbers:?}") };
-    let refused = rest.first().copied().unwrap_or_default();
-    Ok((
-        operations / (nanos / 1e9),
-        cpu.all.as_secs_f64() / operations,
-        cpu.gateway.as_secs_f64() / operations,
-        refused,
-    ))
+    Ok(all)
 }
 
 fn first(numbers: &[f64]) -> Result<f64> {
@@ -135,6 +161,7 @@ pub struct Results {
     values: BTreeMap<(Kind, String), Vec<f64>>,
     /// Announcements that were refused with 425 and repeated.
     pub refused: BTreeMap<Kind, u64>,
+    /// Rounds that are over.
     pub rounds: usize,
 }
 
@@ -155,6 +182,15 @@ impl Spread {
 }
 
 impl Results {
+    /// Adds a figure of the present round, or what is the better one of this and the one that is there.
+    fn give(&mut self, kind: Kind, key: &str, value: f64, better: fn(f64, f64) -> f64) {
+        let values = self.values.entry((kind, key.to_owned())).or_default();
+        match values.get_mut(self.rounds) {
+            Some(present) => *present = better(*present, value),
+            None => values.push(value),
+        }
+    }
+
     /// A figure of one contestant.
     pub fn figure(&self, kind: Kind, key: &str) -> Option<Spread> {
         self.combined([(kind, key)], |[value]| value)
