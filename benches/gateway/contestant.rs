@@ -6,13 +6,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::lab::files::{Folder, set_mode};
 use super::lab::ftpgate;
 use super::lab::host::Host;
+use super::lab::project;
 use super::lab::topology::{Lab, Topology};
-use super::lab::{project, wait_for};
 use super::process::{Cpu, Kept, Orders, pin};
 
 /// The server, and the gateway from inside.
@@ -85,7 +85,6 @@ impl Contestant {
     pub fn new(kind: Kind) -> Result<Self> {
         let lab = Lab::new(Topology::Forward);
         let folder = Folder::new();
-        set_mode(folder.path(), 0o777);
         let gateway = lab.gateway();
         // The hosts at the ends have no firewall: it would cost them, and make a gateway's part of the whole look smaller.
         for host in [&lab.client, &lab.server] {
@@ -137,22 +136,30 @@ impl Contestant {
 
 /// Starts the FTP server, which is this program itself.
 fn serve(lab: &Lab, folder: &Folder) -> Result<Kept> {
-    let server = Kept::start(&lab.server, &std::env::current_exe()?, &["server"], &folder.file("server.log"))?;
-    listens(&lab.server, "127.0.0.1:21");
+    let log = folder.file("server.log");
+    let server = Kept::start(&lab.server, &std::env::current_exe()?, &["server"], &log)?;
+    listens(&lab.server, "127.0.0.1:21", &log)?;
     Ok(server)
 }
 
-/// Waits until something accepts connections on a host.
-fn listens(host: &Host, at: &str) {
-    let to = at.parse().expect("an address and a port");
-    let limit = Duration::from_secs(10);
-    wait_for(&format!("a listener at {at}"), limit, || host.connect(to, Duration::from_secs(1)).ok());
+/// Waits until something accepts connections on a host; an error tells what it has logged instead.
+fn listens(host: &Host, at: &str, log: &Path) -> Result<()> {
+    let to = at.parse().with_context(|| at.to_owned())?;
+    for _ in 0..200 {
+        if host.connect(to, Duration::from_secs(1)).is_ok() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    bail!("no listener at {at}; its log:\n{}", std::fs::read_to_string(log).unwrap_or_default())
 }
 
 /// Makes the gateway what it is.
 fn raise(kind: Kind, lab: &Lab, folder: &Folder) -> Result<Option<Kept>> {
     let gateway = lab.gateway();
     let log = folder.file("daemon.log");
+    // ftpgate makes its control socket as an unprivileged user.
+    set_mode(folder.path(), 0o777);
     match kind {
         Kind::Direct | Kind::Haproxy | Kind::ModProxy => {
             // Without a rule the kernel does not track anything.
@@ -176,7 +183,7 @@ fn raise(kind: Kind, lab: &Lab, folder: &Folder) -> Result<Option<Kept>> {
             let config = folder.write("ftpgate.yaml", text);
             let program = ftpgate::binary();
             let daemon = Kept::start(gateway, Path::new(&program), &["run", "-c", &config.to_string_lossy()], &log)?;
-            listens(gateway, "127.0.0.1:9821");
+            listens(gateway, "127.0.0.1:9821", &log)?;
             Some(daemon)
         }
         Kind::Haproxy | Kind::HaproxyNat => {
@@ -202,10 +209,12 @@ fn raise(kind: Kind, lab: &Lab, folder: &Folder) -> Result<Option<Kept>> {
                 ],
                 &log,
             )?;
-            listens(gateway, &at.replace("0.0.0.0", "127.0.0.1"));
+            listens(gateway, &at.replace("0.0.0.0", "127.0.0.1"), &log)?;
             Some(daemon)
         }
         Kind::ModProxy => {
+            // It writes into no folder that everybody may write to.
+            set_mode(folder.path(), 0o755);
             let config = folder.write("proftpd.conf", mod_proxy(folder.path()));
             let program = project("target/lab/root/usr/sbin/proftpd");
             ensure!(program.exists(), "{} is missing: run tests/setup.sh", program.display());
@@ -215,6 +224,8 @@ fn raise(kind: Kind, lab: &Lab, folder: &Folder) -> Result<Option<Kept>> {
                 Path::new("/usr/bin/env"),
                 &[
                     &format!("LD_LIBRARY_PATH={}", libraries.display()),
+                    // mod_proxy takes for granted that another module has brought it.
+                    "LD_PRELOAD=libssl.so.3",
                     &program.to_string_lossy(),
                     "--nodaemon",
                     "--config",
@@ -222,7 +233,7 @@ fn raise(kind: Kind, lab: &Lab, folder: &Folder) -> Result<Option<Kept>> {
                 ],
                 &log,
             )?;
-            listens(gateway, &format!("{GATEWAY}:21"));
+            listens(gateway, &format!("{GATEWAY}:21"), &log)?;
             Some(daemon)
         }
     })
@@ -265,7 +276,7 @@ table inet gateway {
 /// Everything that is not mod_proxy's business is off.
 fn mod_proxy(folder: &Path) -> String {
     format!(
-        "ServerName bench\nServerType standalone\nDefaultServer on\nDefaultAddress {GATEWAY}\nPort 21\nSocketBindTight on\nUseIPv6 off\n\
+        "ServerName bench\nServerType standalone\nDefaultServer on\nPort 21\nUseIPv6 off\n\
          ModulePath {modules}\nLoadModule mod_proxy.c\nPidFile {folder}/proftpd.pid\nScoreboardFile {folder}/scoreboard\n\
          SystemLog none\nTransferLog none\nWtmpLog off\nUseReverseDNS off\nAuthPAM off\nDelayEngine off\n\
          <IfModule mod_ctrls.c>\nControlsEngine off\n</IfModule>\n\
