@@ -73,6 +73,8 @@ impl Kind {
 /// One of them, with everything around it. Fields are dropped from first to last.
 pub struct Contestant {
     pub kind: Kind,
+    /// Whether it failed and is measured no more.
+    pub out: bool,
     orders: Orders,
     _server: Kept,
     _daemon: Option<Kept>,
@@ -107,7 +109,7 @@ impl Contestant {
             Kind::ModProxy => (GATEWAY, GATEWAY),
         };
         let orders = Orders::start(&lab.client, &["load", &format!("{dialled}:21"), data])?;
-        let mut contestant = Self { kind, orders, _server: server, _daemon: daemon, _folder: folder, lab };
+        let mut contestant = Self { kind, out: false, orders, _server: server, _daemon: daemon, _folder: folder, lab };
         contestant.order(if kind.transfers() { "check" } else { "noop 1" })?;
         Ok(contestant)
     }

@@ -161,6 +161,8 @@ pub struct Results {
     values: BTreeMap<(Kind, String), Vec<f64>>,
     /// Announcements that were refused with 425 and repeated.
     pub refused: BTreeMap<Kind, u64>,
+    /// What a reader of the figures has to know besides.
+    pub notes: Vec<String>,
     /// Rounds that are over.
     pub rounds: usize,
 }

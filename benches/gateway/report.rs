@@ -105,6 +105,9 @@ impl<'a> Report<'a> {
         let heading = "Share of `direct`'s, all cores free: more is better.";
         self.table(&mut text, heading, &SHARES);
         self.daemons(&mut text);
+        for note in &self.results.notes {
+            let _ = writeln!(text, "{note}\n");
+        }
         text
     }
 
@@ -131,7 +134,8 @@ impl<'a> Report<'a> {
         let load = |choose: fn(f64, f64) -> f64| self.load.0.iter().copied().reduce(choose).unwrap_or_default();
         format!(
             "Measured {day}: {} rounds on {} cores of {}, kernel {}, load {:.1} to {:.1} (the benchmark's own and everybody else's). \
-             Medians of the rounds' ratios, with the least and the greatest.",
+             In each round the best of three tries; \
+             medians of the rounds' ratios, with the least and the greatest.",
             self.results.rounds,
             super::cores(),
             processor.map_or("an unknown processor", |(_, name)| name),
