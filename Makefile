@@ -7,11 +7,12 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
 TRIPLE := $(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 RUNNER := $(if $(AS_ROOT),CARGO_TARGET_$(TRIPLE)_RUNNER="$(AS_ROOT)")
 
-.PHONY: help setup demo test bench-tracking bench-micro bench-scale instructions lint bsd-check
+.PHONY: help setup demo test bench bench-tracking bench-micro bench-scale instructions lint bsd-check
 
 help:
 	@echo "make demo   installs what it needs, builds, and shows FTP through NAT without and with ftpgate (a minute, plus the build)"
 	@echo "make test   installs what it needs, and runs every test, with real servers, clients and kernel (some minutes)"
+	@echo "make bench  measures ftpgate beside its peers and writes the figures into docs (less than ten minutes, plus the build)"
 	@echo "make bench-tracking   measures what following data connections costs (two minutes, plus the build); see docs/benchmarks.md"
 	@echo "make bench-micro   measures what a command, a session and a pinhole cost in user space (a minute, plus the build); see docs/benchmarks-micro.md"
 	@echo "make instructions  counts the instructions of the same and compares them with benches/micro/instructions.txt (seconds, plus the build)"
@@ -33,6 +34,11 @@ demo: setup
 test: setup
 	@echo "== test: everything, as root, because a test that lacks a privilege fails"
 	$(RUNNER) cargo test --locked
+
+bench: setup
+	@echo "== bench: as root; on a quiet machine, or with more rounds (BENCH_ROUNDS=20); BENCH_ONLY=ftpgate,kernel,storm for a part"
+	benches/gateway/setup.sh
+	$(RUNNER) cargo bench --locked --bench gateway
 
 bench-tracking:
 	@echo "== bench-tracking: as root; on a quiet machine, or with more rounds (BENCH_ROUNDS=20)"
