@@ -494,8 +494,8 @@ mod tests {
     #[test]
     #[cfg(target_pointer_width = "64")]
     fn the_task_of_a_session_is_no_larger_than_it_was() {
-        println!("session {}, driver {}, task {}", size_of::<Session>(), size_of::<Driver>(), size_of_what(run));
+        // With tokio's 104 bytes that makes 896; one more would make it 1,024.
         assert!(size_of::<Session>() <= 408, "session: {}", size_of::<Session>());
-        assert!(size_of_what(run) <= 784, "task: {}", size_of_what(run));
+        assert!(size_of_what(run) <= 792, "task: {}", size_of_what(run));
     }
 }
