@@ -6,8 +6,6 @@
 //! command that ftpgate answers itself, lest its answer overtake another. A 1yz reply leaves its slot in place; a late 226, a
 //! NOOP or a pipelined LIST can never make a 227 pass for something else.
 
-use std::collections::VecDeque;
-
 use serde::{Deserialize, Serialize};
 
 use super::effect::PinholeId;
@@ -54,8 +52,9 @@ pub enum Kind {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
     first: Option<Kind>,
-    /// Empty if there is no first.
-    rest: VecDeque<Kind>,
+    /// Empty if there is no first. Short (`limits.pipeline`), so that taking from its front costs nothing; and every byte of an
+    /// idle session counts.
+    rest: Vec<Kind>,
 }
 
 impl Pending {
@@ -82,7 +81,7 @@ impl Pending {
     pub fn push(&mut self, kind: Kind) {
         match self.first {
             None => self.first = Some(kind),
-            Some(_) => self.rest.push_back(kind),
+            Some(_) => self.rest.push(kind),
         }
     }
 
@@ -93,19 +92,24 @@ impl Pending {
 
     /// Takes the answered slot off. A FIFO of at most one gives its memory back.
     pub fn pop(&mut self) -> Option<Kind> {
-        let answered = std::mem::replace(&mut self.first, self.rest.pop_front());
+        let next = self.take(0);
         if self.rest.is_empty() {
-            self.rest = VecDeque::new();
+            self.rest = Vec::new();
         }
-        answered
+        std::mem::replace(&mut self.first, next)
     }
 
     /// Takes off the slot at this place.
     fn remove(&mut self, at: usize) -> Option<Kind> {
         match at.checked_sub(1) {
             None => self.pop(),
-            Some(behind) => self.rest.remove(behind),
+            Some(behind) => self.take(behind),
         }
+    }
+
+    /// Takes this one out of the rest.
+    fn take(&mut self, at: usize) -> Option<Kind> {
+        (at < self.rest.len()).then(|| self.rest.remove(at))
     }
 
     /// Forgets everything.
@@ -142,10 +146,10 @@ impl Pending {
             let seen = |(_, kind): &(usize, &Kind)| !matches!(kind, Kind::Local(_));
             let next = self.rest.iter().enumerate().find(seen);
             if let (211..=213, Some((at, Kind::Stat))) = (code.0, next)
-                && let Some(stat) = self.rest.remove(at)
+                && let Some(stat) = self.take(at)
             {
                 self.first = Some(stat);
-                self.rest.push_front(transfer);
+                self.rest.insert(0, transfer);
             }
             return;
         }
