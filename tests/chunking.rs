@@ -88,6 +88,10 @@ impl<'a> Driver<'a> {
             while driver.read() {}
         }
         driver.outcome.to_client = without_telnet(&driver.outcome.to_client);
+        // Options in the same segment behind a line that ended the session are refused with it, or never read.
+        if driver.player.session.has_ended() {
+            driver.outcome.telnet = 0;
+        }
         driver.outcome
     }
 
