@@ -20,6 +20,8 @@ use anyhow::Context;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::{self, Config};
+use crate::firewall::Backend;
+use crate::firewall::dry_run::DryRun;
 use crate::firewall::pf::Pf;
 use crate::firewall::worker::Firewall;
 use crate::observe::http;
@@ -62,26 +64,27 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
         sys::prepare_original_destination()?;
     }
     let worker = settings::worker(&config)?;
-    let mut keeper = match config.firewall.backend {
-        config::Backend::Pf => Some(Keeper::start(&config, file.as_deref())?),
-        _ => None,
-    };
-    // Before there are threads, and when everything is open that needs a privilege.
-    if keeper.is_some() {
-        keeper::drop_privileges(&config)?;
-    }
-    let backend = match keeper.as_mut().and_then(Keeper::backend) {
-        Some(backend) => backend,
-        None => settings::backend(&config)?,
+    let (keeper, backend) = match config.firewall.backend {
+        config::Backend::Nftables => (None, netfilter::backend(&config)?),
+        config::Backend::DryRun => (None, Box::new(DryRun::new()) as Box<dyn Backend>),
+        config::Backend::Pf => {
+            let (keeper, backend) = Keeper::start(&config, file.as_deref())?;
+            // Before there are threads, and when everything is open that needs a privilege.
+            keeper::drop_privileges(&config)?;
+            (Some(keeper), backend)
+        }
     };
     let firewall = Firewall::start(backend, worker)?;
     // Before the tracker, which looks at it when it starts.
     if config.firewall.backend == crate::config::Backend::Nftables {
         netfilter::prepare(config.data.accounting);
     }
-    let tracker = match &keeper {
-        Some(keeper) => keeper.tracker()?,
-        None => settings::tracker(&config)?,
+    // Nobody follows data connections where pinholes are not opened, or where that is not wanted.
+    let tracker = match (config.firewall.backend, &keeper) {
+        _ if config.data.tracking == config::Tracking::Off => None,
+        (_, Some(keeper)) => Some(keeper.tracker()?),
+        (config::Backend::Nftables, None) => Some(netfilter::tracker(&config)?),
+        (_, None) => None,
     };
     let files = Files { path: file, errands: keeper.as_ref().map(Keeper::errands) };
 

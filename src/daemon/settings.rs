@@ -7,29 +7,15 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
-use super::netfilter;
 use crate::config::{self, Config};
 use crate::firewall::pf::rules::{Dialect, Options};
-use crate::firewall::tracking::Follow;
-use crate::firewall::{self, Backend, dry_run, pf, worker};
+use crate::firewall::{self, pf, worker};
 use crate::observe::logging::Format;
 use crate::proxy;
 use crate::session;
 
 /// How long a port is left alone after its pinhole has closed: late packets of the old connection must not meet a new one.
 const COOLDOWN: Duration = Duration::from_secs(10);
-
-/// The packet filter.
-///
-/// # Errors
-/// The system does not have it, or does not let us.
-pub(super) fn backend(config: &Config) -> Result<Box<dyn Backend>, firewall::Error> {
-    Ok(match config.firewall.backend {
-        config::Backend::DryRun => Box::new(dry_run::DryRun::new()),
-        config::Backend::Nftables => netfilter::backend(config)?,
-        config::Backend::Pf => Box::new(pf::Pf::new(pf(config)?, std::process::id())),
-    })
-}
 
 /// The pf backend.
 ///
@@ -48,17 +34,6 @@ pub(super) fn pf(config: &Config) -> Result<pf::Settings, firewall::Error> {
         options: Options { tag, queue, rtable, log },
         pfctl,
     })
-}
-
-/// Who follows data connections: nobody where pinholes are not opened, or where that is not wanted.
-///
-/// # Errors
-/// The kernel does not let us.
-pub(super) fn tracker(config: &Config) -> Result<Option<Arc<dyn Follow>>, firewall::Error> {
-    match (config.firewall.backend, config.data.tracking) {
-        (config::Backend::DryRun | config::Backend::Pf, _) | (_, config::Tracking::Off) => Ok(None),
-        (config::Backend::Nftables, _) => netfilter::tracker(config).map(Some),
-    }
 }
 
 /// The thread that owns it.

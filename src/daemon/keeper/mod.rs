@@ -28,7 +28,7 @@ pub(super) use self::remote::Errands;
 use self::remote::Remote;
 pub use self::serve::serve;
 use super::settings;
-use crate::config::{Config, LogFormat, Source, Tracking};
+use crate::config::{Config, LogFormat, Source};
 use crate::firewall::pf::tracker::Tracker;
 use crate::firewall::tracking::Follow;
 use crate::firewall::{Backend, Error};
@@ -44,18 +44,16 @@ const PROMISES: &str = "stdio inet route recvfd";
 /// A running keeper.
 #[derive(Debug)]
 pub(super) struct Keeper {
-    backend: Option<Remote>,
     errands: Errands,
     child: Child,
-    tracking: Tracking,
 }
 
 impl Keeper {
-    /// Starts it. `file` may be read again later.
+    /// Starts it, and says by whom it changes pf. `file` may be read again later.
     ///
     /// # Errors
     /// It cannot be started.
-    pub(super) fn start(config: &Config, file: Option<&Path>) -> anyhow::Result<Self> {
+    pub(super) fn start(config: &Config, file: Option<&Path>) -> anyhow::Result<(Self, Box<dyn Backend>)> {
         let (changes, changes_there) = UnixStream::pair()?;
         let (errands, errands_there) = UnixStream::pair()?;
         let program = std::env::current_exe().context("cannot find out which program this is")?;
@@ -77,23 +75,15 @@ impl Keeper {
             json: config.log.format == LogFormat::Json,
         })?;
         let errands = Errands::new(Channel::new(errands));
-        Ok(Self { backend: Some(Remote { channel: changes }), errands, child, tracking: config.data.tracking })
+        Ok((Self { errands, child }, Box::new(Remote { channel: changes })))
     }
 
-    /// The backend. It can be had once.
-    pub(super) fn backend(&mut self) -> Option<Box<dyn Backend>> {
-        self.backend.take().map(|remote| Box::new(remote) as Box<dyn Backend>)
-    }
-
-    /// Who follows data connections, if that is wanted.
+    /// Who follows data connections.
     ///
     /// # Errors
     /// A thread cannot be started.
-    pub(super) fn tracker(&self) -> Result<Option<Arc<dyn Follow>>, Error> {
-        if self.tracking == Tracking::Off {
-            return Ok(None);
-        }
-        Ok(Some(Arc::new(Tracker::start(Box::new(self.errands.clone()))?)))
+    pub(super) fn tracker(&self) -> Result<Arc<dyn Follow>, Error> {
+        Ok(Arc::new(Tracker::start(Box::new(self.errands.clone()))?))
     }
 
     /// What else it does.
