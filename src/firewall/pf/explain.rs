@@ -43,7 +43,7 @@ pub(super) fn refused(arguments: &[&str], input: &str, output: &Output) -> Error
     } else if complaint.contains(NO_QUEUE) {
         (ErrorKind::Missing, "the queue of firewall.pf.queue is not defined in pf.conf")
     } else if complaint.contains(BUSY) {
-        (ErrorKind::Other, "somebody else keeps loading rules into the same anchor")
+        (ErrorKind::Busy, "somebody else keeps loading rules")
     } else if complaint.contains(NO_ROOM) || complaint.contains("Cannot allocate memory") {
         (
             ErrorKind::Full,
@@ -97,7 +97,7 @@ mod tests {
             ("pfctl: /dev/pf: Permission denied\n", ErrorKind::Permission, "root"),
             ("pfctl: DIOCXBEGIN: Operation not permitted\n", ErrorKind::Permission, "securelevel"),
             ("pfctl: /dev/pf: No such file or directory\n", ErrorKind::Unsupported, "kldload pf"),
-            ("pfctl: DIOCXCOMMIT: Device busy\n", ErrorKind::Other, "somebody else"),
+            ("pfctl: DIOCXCOMMIT: Device busy\n", ErrorKind::Busy, "somebody else"),
             ("pfctl: DIOCADDRULE: Device busy\n", ErrorKind::Missing, "firewall.pf.queue"),
             ("pfctl: pfctl_rules\n", ErrorKind::Full, "set limit anchors 20000"),
             (
