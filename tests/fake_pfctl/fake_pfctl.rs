@@ -10,6 +10,8 @@
 #![allow(unreachable_pub, dead_code)] // modules that tests share and use in full
 
 mod arguments;
+#[path = "../pf/call.rs"]
+mod call;
 #[path = "../pf/grammar/mod.rs"]
 mod grammar;
 mod realise;
@@ -23,8 +25,9 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use arguments::{Command, Load};
+use call::Call;
 use grammar::{Dialect, Place, Ruleset, parse};
-use store::{Call, Store};
+use store::Store;
 
 /// What an invocation says, and how it ends.
 #[derive(Default)]

@@ -12,22 +12,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
-use serde::Serialize;
 
+use crate::call::Call;
 use crate::grammar::{Dialect, Place, Ruleset, parse};
 use crate::state::State;
-
-/// One line of `calls.log`.
-#[derive(Serialize)]
-pub struct Call {
-    pub argv: Vec<String>,
-    pub stdin: String,
-    pub stdout: String,
-    pub stderr: String,
-    pub exit: u8,
-    pub reason: Option<String>,
-    pub milliseconds: u64,
-}
 
 pub struct Store {
     folder: PathBuf,

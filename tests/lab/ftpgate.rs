@@ -37,6 +37,15 @@ impl Config {
         self
     }
 
+    /// Replaces a part of a section that was set, which must be there.
+    #[must_use]
+    pub fn replacing_section(mut self, section: &'static str, old: &str, new: &str) -> Self {
+        let value = self.sections.get_mut(section).unwrap_or_else(|| panic!("no section {section} was set"));
+        assert!(value.contains(old), "{old:?} is not in {value}");
+        *value = value.replace(old, new);
+        self
+    }
+
     /// Replaces a part of the example's text, which must be there.
     #[must_use]
     pub fn replacing(mut self, old: &str, new: &str) -> Self {

@@ -1,7 +1,7 @@
 //! The stand-in for pfctl in a folder of its own, for one test.
 //!
 //! [`Fake::install`] builds it if need be, copies it, and removes everything when dropped. A test hands [`Fake::path`] to whatever
-//! runs pfctl, turns knobs, and looks at what came of it. Needs the modules `grammar`, `state` and `model` beside it. Not here: what the
+//! runs pfctl, turns knobs, and looks at what came of it. Needs the modules `call`, `grammar`, `state` and `model` beside it. Not here: what the
 //! stand-in does (`tests/fake_pfctl`).
 
 use std::collections::BTreeMap;
@@ -15,22 +15,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::call::Call;
 use crate::grammar::Dialect;
 use crate::model::Model;
 use crate::state::State;
-
-/// One invocation, as the stand-in wrote it down.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Call {
-    pub argv: Vec<String>,
-    pub stdin: String,
-    pub stdout: String,
-    pub stderr: String,
-    pub exit: u8,
-    /// What the grammar has against the text, with line and token.
-    pub reason: Option<String>,
-    pub milliseconds: u64,
-}
 
 pub struct Fake {
     folder: PathBuf,

@@ -5,6 +5,7 @@
 #![allow(unreachable_pub, dead_code)] // modules that the stand-in shares and uses in full
 
 mod accepts;
+mod call;
 mod fake;
 mod grammar;
 mod model;

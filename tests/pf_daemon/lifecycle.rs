@@ -52,6 +52,17 @@ fn a_daemon_that_is_told_to_stop_leaves_nothing() {
     wait_for("the keeper's end", Duration::from_secs(5), || gone(keeper).then_some(()));
 }
 
+/// Also what somebody else left meanwhile, who cannot come back for it.
+#[test]
+fn a_daemon_that_stops_removes_what_the_dead_left_too() {
+    let mut pf = PfScene::new(Topology::Reverse, Dialect::OpenBsd);
+    let stale = format!("ftpgate/{}.7", dead_pid());
+    assert_eq!(pf.fake.run(&["-q", "-a", &stale, "-f", "-"], RULE).0, 0);
+    pf.ftpgate().signal(Signal::SIGTERM);
+    assert!(pf.ftpgate().daemon.wait_for_exit(Duration::from_secs(10)).success());
+    assert!(pf.fake.anchors().is_empty(), "{:?}", pf.fake.anchors());
+}
+
 /// pf has no rules that expire and no owner of anchors: the keeper is what remains when the daemon is killed.
 #[test]
 fn a_daemon_that_is_killed_leaves_nothing() {

@@ -7,6 +7,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(unreachable_pub, dead_code)] // modules that other tests share and use in full
 
+#[path = "../pf/call.rs"]
+mod call;
 #[path = "../pf/fake.rs"]
 mod fake;
 #[path = "../pf/grammar/mod.rs"]

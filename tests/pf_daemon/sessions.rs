@@ -19,7 +19,7 @@ use crate::scene::{PfScene, configuration, installed, start};
 fn changes(fake: &Fake, pid: u32) -> Vec<(String, String)> {
     let own = format!("ftpgate/{pid}.");
     let of_session =
-        |call: &crate::fake::Call| call.argv.iter().any(|word| word.starts_with(&own) && !word.ends_with(".0"));
+        |call: &crate::call::Call| call.argv.iter().any(|word| word.starts_with(&own) && !word.ends_with(".0"));
     let plain = |text: &str| text.replace(&pid.to_string(), "PID");
     fake.calls()
         .iter()

@@ -108,6 +108,40 @@ fn when_the_control_connection_closes_states_are_killed_and_what_follows_is_rese
     }
 }
 
+/// With a tag the states are of the administrator's rules and carry their labels: they are found by their addresses.
+#[test]
+fn with_a_tag_states_are_killed_one_by_one_and_nobody_elses() {
+    let fake = crate::scene::installed(Dialect::OpenBsd);
+    let lab = crate::lab::topology::Lab::new(Topology::Reverse);
+    let server = crate::lab::fake_server::FakeServer::start(&lab.server, |control| {
+        crate::lab::fake_server::serve(control, |command| match command {
+            "PASV" => "227 here (10,20,0,10,195,81)".to_owned(),
+            _ => "150 here it comes".to_owned(),
+        });
+    });
+    let config = crate::scene::configuration(&lab, &fake.path(), Dialect::OpenBsd);
+    let ftpgate = crate::lab::ftpgate::Ftpgate::start(
+        lab.gateway(),
+        &config.replacing_section("firewall", "pf: { ", "pf: { tag: ftp_data, "),
+    );
+    let mut control = Control::login(&lab.client, lab.ftp(Family::V4), "anybody");
+    let entrance = control.passive(Family::V4);
+    let client = SocketAddr::new(lab.client_address(Family::V4), 40000);
+    let other = State::new(9, "theirs", false, SocketAddr::new(client.ip(), 40001), entrance);
+    fake.set_states(&[states("theirs", client, entrance, "ESTABLISHED"), vec![other.clone()]].concat());
+    wait_for("the pinhole to be seen used", Duration::from_secs(5), || {
+        ftpgate.log().contains("pinhole used").then_some(())
+    });
+    control.must("RETR x", 150);
+    drop(control);
+    wait_for("the states to be killed", Duration::from_secs(5), || (fake.states() == [other.clone()]).then_some(()));
+    let killed: Vec<_> =
+        fake.calls().into_iter().filter(|call| call.argv.get(1).is_some_and(|word| word == "-k")).collect();
+    assert!(killed.iter().all(|call| call.argv[2] == "id") && killed.len() >= 2, "{killed:?}");
+    drop(ftpgate);
+    drop(server);
+}
+
 #[test]
 fn a_session_at_rest_asks_pf_nothing() {
     let pf = PfScene::new(Topology::Reverse, Dialect::OpenBsd);
