@@ -83,6 +83,17 @@ fn a_server_can_use_an_active_pinhole_once() {
     control.must("QUIT", 221);
 }
 
+/// The kernel still has the entry of the first transfer when the second comes from the same port 20 to the same port.
+#[test]
+fn a_client_may_announce_the_port_of_its_last_transfer_again() {
+    let scene = Scene::new(Topology::Reverse, ServerKind::Vsftpd);
+    for family in Family::ALL {
+        let [first, second] = scene.login(family).two_to_one_port(scene.client(), family, &format!("RETR {LARGE}"));
+        assert_eq!(first, 20, "{family:?}: vsftpd dials from there");
+        assert_ne!(second, 20, "{family:?}");
+    }
+}
+
 #[test]
 fn nobody_else_can_use_a_pinhole() {
     let scene = Scene::new(Topology::Reverse, ServerKind::Vsftpd);

@@ -190,15 +190,35 @@ impl Control {
 
     /// Announces with PORT (IPv4) or EPRT (IPv6) where this host listens.
     pub fn active(&mut self, host: &Host, family: Family) -> TcpListener {
-        let ip = self.local_address().ip();
-        let listener = host.listen(SocketAddr::new(ip, 0));
-        let port = listener.local_addr().unwrap().port();
+        let listener = host.listen(SocketAddr::new(self.local_address().ip(), 0));
+        self.announce(&listener, family);
+        listener
+    }
+
+    /// The same with a listener that is there.
+    pub fn announce(&mut self, listener: &TcpListener, family: Family) {
+        let address = listener.local_addr().unwrap();
         let command = match family {
-            Family::V4 => port_command(SocketAddr::new(ip, port)),
-            Family::V6 => format!("EPRT |2|{ip}|{port}|"),
+            Family::V4 => port_command(address),
+            Family::V6 => format!("EPRT |2|{}|{}|", address.ip(), address.port()),
         };
         self.must(&command, 200);
-        listener
+    }
+
+    /// Two active transfers to this side, one right after the other, to the same port: what some clients always do. The source ports
+    /// that they came from.
+    pub fn two_to_one_port(&mut self, host: &Host, family: Family, command: &str) -> [u16; 2] {
+        let listener = host.listen(SocketAddr::new(self.local_address().ip(), 0));
+        [(); 2].map(|()| {
+            self.announce(&listener, family);
+            self.line(command);
+            let (mut data, peer) = accept_data(&listener);
+            self.expect(150);
+            data.read_to_end(&mut Vec::new()).unwrap();
+            drop(data);
+            self.expect(226);
+            peer.port()
+        })
     }
 
     /// A passive transfer to this side: everything that `command` brings.

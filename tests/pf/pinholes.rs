@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use ftpgate::firewall::pf::rules::{self, Cut, Options, anchor, session_label};
+use ftpgate::firewall::pf::rules::{self, Cut, Options, session_label};
 use ftpgate::pinhole::{Announcement, Pinhole};
 use proptest::prelude::*;
 
@@ -42,6 +42,11 @@ fn host(ipv6: bool, number: u8) -> IpAddr {
     } else {
         Ipv4Addr::new(192, 0, 2, number).into()
     }
+}
+
+fn anchor(kind: rules::Dialect, options: &Options, label: &str, pinholes: &[Pinhole], cuts: &[Cut]) -> String {
+    let passages: Vec<_> = pinholes.iter().map(|pinhole| (*pinhole).into()).collect();
+    rules::anchor(kind, options, label, &passages, cuts)
 }
 
 /// The `index`th of some pinholes of one session. Hosts 1 to 40 occur, so that others are free for strangers.

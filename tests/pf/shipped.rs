@@ -43,7 +43,8 @@ fn render(dialect: Dialect, options: &Options, pinholes: &[Pinhole], cuts: &[Cut
         Dialect::FreeBsd => rules::Dialect::FreeBsd,
         Dialect::OpenBsd => rules::Dialect::OpenBsd,
     };
-    rules::anchor(dialect, options, ANCHOR, pinholes, cuts)
+    let passages: Vec<_> = pinholes.iter().map(|pinhole| (*pinhole).into()).collect();
+    rules::anchor(dialect, options, ANCHOR, &passages, cuts)
 }
 
 fn ip(text: &str) -> IpAddr {

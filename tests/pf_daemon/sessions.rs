@@ -86,6 +86,27 @@ fn freebsd_gets_these_rules_before_the_227_leaves_and_loses_them_with_the_transf
     });
 }
 
+/// A rule that must have port 20 finds it taken while the state of the last transfer is there.
+fn one_port_for_two_transfers(dialect: Dialect) {
+    let pf = PfScene::new(Topology::Reverse, dialect);
+    for family in Family::ALL {
+        let mut control = pf.scene.login(family);
+        let [first, second] = control.two_to_one_port(pf.scene.client(), family, &format!("RETR {LARGE}"));
+        assert_eq!(first, 20, "{family:?}: what clients expect");
+        assert_ne!(second, 20, "{family:?}");
+    }
+}
+
+#[test]
+fn a_client_may_announce_the_port_of_its_last_transfer_again_on_freebsd() {
+    one_port_for_two_transfers(Dialect::FreeBsd);
+}
+
+#[test]
+fn a_client_may_announce_the_port_of_its_last_transfer_again_on_openbsd() {
+    one_port_for_two_transfers(Dialect::OpenBsd);
+}
+
 /// Some servers dial before they answer: a PORT must not reach one before its rules are in force.
 #[test]
 fn the_server_hears_of_a_port_when_its_rules_are_in_force() {

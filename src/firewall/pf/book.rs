@@ -6,10 +6,12 @@
 //! pf has no rules that expire, so everything in an anchor has a moment at which it is taken out, whoever still holds it: the
 //! session closes its pinhole before that, unless the daemon is stuck.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::mem;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use super::rules::Cut;
+use super::rules::{Cut, Passage};
 use crate::firewall::{Change, Error, ErrorKind, Reset};
 use crate::pinhole::{Key, Pinhole, SessionId};
 
@@ -19,13 +21,13 @@ const GRACE: Duration = Duration::from_secs(5);
 /// What is in an anchor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Content {
-    pinholes: Vec<(Pinhole, Instant)>,
+    passages: Vec<(Passage, Instant)>,
     cuts: Vec<(Cut, Instant)>,
 }
 
 impl Content {
-    pub(super) fn pinholes(&self) -> Vec<Pinhole> {
-        self.pinholes.iter().map(|(pinhole, _)| *pinhole).collect()
+    pub(super) fn passages(&self) -> Vec<Passage> {
+        self.passages.iter().map(|(passage, _)| *passage).collect()
     }
 
     pub(super) fn cuts(&self) -> Vec<Cut> {
@@ -33,11 +35,11 @@ impl Content {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.pinholes.is_empty() && self.cuts.is_empty()
+        self.passages.is_empty() && self.cuts.is_empty()
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.pinholes.iter().map(|(_, until)| *until).chain(self.cuts.iter().map(|(_, until)| *until)).min()
+        self.passages.iter().map(|(_, until)| *until).chain(self.cuts.iter().map(|(_, until)| *until)).min()
     }
 }
 
@@ -56,6 +58,7 @@ pub(super) struct Book {
     sessions: BTreeMap<SessionId, Content>,
     /// Whose pinhole has a key. Two sessions that want the same entrance for the same host: the later one has it.
     holders: HashMap<Key, SessionId>,
+    dialled: Dialled,
 }
 
 impl Book {
@@ -83,12 +86,14 @@ impl Book {
                     check(pinhole)?;
                     draft.take_out(pinhole.key());
                     let until = now + pinhole.lifetime + GRACE;
-                    draft.of(pinhole.session).pinholes.push((*pinhole, until));
+                    let mut passage = Passage::from(*pinhole);
+                    passage.from_port_20 &= !self.dialled.contains(pinhole);
+                    draft.of(pinhole.session).passages.push((passage, until));
                 }
                 Change::Close(pinhole) => {
-                    let held = &mut draft.of(pinhole.session).pinholes;
+                    let held = &mut draft.of(pinhole.session).passages;
                     // One that was taken over by another session, or for another target, stays.
-                    held.retain(|(held, _)| {
+                    held.retain(|(Passage { pinhole: held, .. }, _)| {
                         (held.key(), held.target, held.source) != (pinhole.key(), pinhole.target, pinhole.source)
                     });
                 }
@@ -112,7 +117,7 @@ impl Book {
         for (session, content) in &self.sessions {
             if content.deadline().is_some_and(|deadline| deadline <= now) {
                 let content = draft.of(*session);
-                content.pinholes.retain(|(_, until)| *until > now);
+                content.passages.retain(|(_, until)| *until > now);
                 content.cuts.retain(|(_, until)| *until > now);
             }
         }
@@ -122,13 +127,16 @@ impl Book {
     /// Takes over what pf has taken.
     pub(super) fn commit(&mut self, plan: Plan) {
         for (session, content) in plan.anchors {
-            for (pinhole, _) in self.sessions.remove(&session).unwrap_or_default().pinholes {
+            for (Passage { pinhole, .. }, _) in self.sessions.remove(&session).unwrap_or_default().passages {
                 if self.holders.get(&pinhole.key()) == Some(&session) {
                     self.holders.remove(&pinhole.key());
                 }
             }
-            for (pinhole, _) in &content.pinholes {
+            for (Passage { pinhole, from_port_20 }, _) in &content.passages {
                 self.holders.insert(pinhole.key(), session);
+                if *from_port_20 {
+                    self.dialled.insert(pinhole);
+                }
             }
             if !content.is_empty() {
                 self.sessions.insert(session, content);
@@ -136,9 +144,38 @@ impl Book {
         }
     }
 
-    /// Forgets everything: all anchors are gone.
+    /// Forgets everything but who was dialled: all anchors are gone, their states may not be.
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        *self = Self { dialled: mem::take(&mut self.dialled), ..Self::default() };
+    }
+}
+
+/// Whom connections from port 20 of which address went to, of late.
+///
+/// A client may name the port of its last transfer again; some never name another. pf keeps the state of that transfer for a while
+/// after its end (`tcp.closed`, 90 s), and a translation that must have port 20 then finds it taken: the server's connection would be
+/// dropped, over and over. So the second connection to the same port gets a source port that pf is free to choose.
+#[derive(Debug, Default)]
+struct Dialled {
+    recent: HashSet<(IpAddr, SocketAddr)>,
+    before: HashSet<(IpAddr, SocketAddr)>,
+}
+
+/// So many are remembered at least, and twice as many at most (half a megabyte). Nothing is forgotten by the clock: when the
+/// transfer ends, after which the 90 s begin, is not known here.
+const REMEMBERED: usize = 4096;
+
+impl Dialled {
+    fn contains(&self, pinhole: &Pinhole) -> bool {
+        let way = (pinhole.source, pinhole.target);
+        self.recent.contains(&way) || self.before.contains(&way)
+    }
+
+    fn insert(&mut self, pinhole: &Pinhole) {
+        if self.recent.len() >= REMEMBERED {
+            self.before = mem::take(&mut self.recent);
+        }
+        self.recent.insert((pinhole.source, pinhole.target));
     }
 }
 
@@ -160,7 +197,7 @@ impl Draft<'_> {
             self.of(*holder);
         }
         for content in self.touched.values_mut() {
-            content.pinholes.retain(|(held, _)| held.key() != key);
+            content.passages.retain(|(held, _)| held.pinhole.key() != key);
         }
     }
 
@@ -168,7 +205,7 @@ impl Draft<'_> {
         let mut anchors: Vec<_> =
             self.touched.into_iter().filter(|(session, content)| *content != self.book.content(*session)).collect();
         let gains = |(session, content): &(SessionId, Content)| {
-            content.pinholes.len() >= self.book.content(*session).pinholes.len()
+            content.passages.len() >= self.book.content(*session).passages.len()
         };
         anchors.sort_by_key(gains);
         Plan { anchors, kills: self.kills }

@@ -22,6 +22,12 @@ fn pinhole(session: SessionId, port: u16) -> Pinhole {
     }
 }
 
+impl Content {
+    fn pinholes(&self) -> Vec<Pinhole> {
+        self.passages().iter().map(|passage| passage.pinhole).collect()
+    }
+}
+
 fn reset(session: SessionId) -> Change {
     let tuple = |source: &str, destination: &str| Tuple {
         source: source.parse().unwrap(),
@@ -103,6 +109,39 @@ fn what_no_session_asks_for_is_refused() {
         let error = Book::default().plan(&[Change::Open(good), Change::Open(bad)], Instant::now()).unwrap_err();
         assert!(error.to_string().contains("never opened"), "{error}");
     }
+}
+
+#[test]
+fn port_20_is_for_the_first_connection_to_a_port() {
+    let (mut book, now) = (Book::default(), Instant::now());
+    let mut active = pinhole(1, 61000);
+    active.announcement = Announcement::Port;
+    let mut open = |book: &mut Book, session, target: u16| {
+        active.session = session;
+        active.target.set_port(target);
+        apply(book, &[Change::Open(active)], now);
+        let from_port_20 = book.content(session).passages()[0].from_port_20;
+        apply(book, &[Change::Close(active)], now);
+        from_port_20
+    };
+    assert!(open(&mut book, 1, 5001) && open(&mut book, 1, 5002));
+    assert!(!open(&mut book, 1, 5001) && !open(&mut book, 2, 5002), "whoever asks, the state is the same");
+    book.clear();
+    assert!(!open(&mut book, 3, 5001), "states outlive anchors");
+    for target in 10_000..10_000 + 2 * REMEMBERED as u16 {
+        assert!(open(&mut book, 1, target));
+    }
+    assert!(open(&mut book, 1, 5001), "what is remembered has a limit");
+    assert!(book.dialled.recent.len() + book.dialled.before.len() <= 2 * REMEMBERED);
+}
+
+#[test]
+fn a_change_that_pf_refused_dialled_nobody() {
+    let (mut book, now) = (Book::default(), Instant::now());
+    let active = Pinhole { announcement: Announcement::Eprt, ..pinhole(1, 61000) };
+    drop(book.plan(&[Change::Open(active)], now).unwrap());
+    apply(&mut book, &[Change::Open(active)], now);
+    assert!(book.content(1).passages()[0].from_port_20);
 }
 
 proptest! {

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use self::book::{Book, Content, Plan};
 use self::names::Names;
 use self::pfctl::Pfctl;
-use self::rules::{Dialect, Options};
+use self::rules::{Dialect, Options, Passage};
 use self::states::{Connection, connections, parse};
 use self::tracker::{Interest, Seen};
 use super::{Backend, Change, Error, ErrorKind, Habits};
@@ -89,7 +89,7 @@ impl Pf {
             self.looks_into("rdr-anchor", &translations)?;
         }
         let anchor = self.names.of(REHEARSAL);
-        self.load(&anchor, &[trial(false), trial(true)], &[])?;
+        self.load(&anchor, &[trial(false).into(), trial(true).into()], &[])?;
         self.load(&anchor, &[], &[])
     }
 
@@ -136,14 +136,14 @@ impl Pf {
         Ok(())
     }
 
-    fn load(&self, anchor: &str, pinholes: &[Pinhole], cuts: &[rules::Cut]) -> Result<(), Error> {
+    fn load(&self, anchor: &str, passages: &[Passage], cuts: &[rules::Cut]) -> Result<(), Error> {
         // The label is the anchor's name.
-        let text = rules::anchor(self.settings.dialect, &self.settings.options, anchor, pinholes, cuts);
+        let text = rules::anchor(self.settings.dialect, &self.settings.options, anchor, passages, cuts);
         self.pfctl.load(anchor, &text)
     }
 
     fn load_content(&self, session: SessionId, content: &Content) -> Result<(), Error> {
-        self.load(&self.names.of(session), &content.pinholes(), &content.cuts())
+        self.load(&self.names.of(session), &content.passages(), &content.cuts())
     }
 
     /// Makes a plan true, or leaves things as they were.

@@ -75,6 +75,23 @@ pub struct Options {
     pub log: bool,
 }
 
+/// A pinhole, and what its rules say beyond it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passage {
+    /// What may pass.
+    pub pinhole: Pinhole,
+    /// Whether the target sees it come from port 20. In active mode clients expect that (RFC 959 §3.2), and where the source is
+    /// translated the port is ours to choose. Otherwise pf takes one at random from 50001 to 65535.
+    pub from_port_20: bool,
+}
+
+impl From<Pinhole> for Passage {
+    /// As clients expect it.
+    fn from(pinhole: Pinhole) -> Self {
+        Self { pinhole, from_port_20: pinhole.announcement.is_active() && pinhole.needs_snat() }
+    }
+}
+
 /// Packets of a connection that has ended: they are answered with a reset. Its states must be gone, or they pass before any rule
 /// is looked at. The addresses are those that a packet carries when the gateway receives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -97,23 +114,23 @@ pub fn session_label(anchor: &str, pid: u32, session: u64) -> String {
 /// demands. Nothing for no pinholes and no cuts, which empties the anchor.
 ///
 /// A label longer than [`LABEL_MAX`] is not cut here: nobody could kill its states by the name they know. pfctl refuses it.
-pub fn anchor(dialect: Dialect, options: &Options, label: &str, pinholes: &[Pinhole], cuts: &[Cut]) -> String {
+pub fn anchor(dialect: Dialect, options: &Options, label: &str, passages: &[Passage], cuts: &[Cut]) -> String {
     let writer = Writer { options, label };
     let mut text = String::new();
     match dialect {
         Dialect::FreeBsd => {
-            for pinhole in pinholes {
-                freebsd::translation(&mut text, pinhole);
+            for passage in passages {
+                freebsd::translation(&mut text, passage);
             }
             writer.cuts(&mut text, cuts);
-            for pinhole in pinholes {
-                freebsd::filter(&mut text, &writer, pinhole);
+            for passage in passages {
+                freebsd::filter(&mut text, &writer, &passage.pinhole);
             }
         }
         Dialect::OpenBsd => {
             writer.cuts(&mut text, cuts);
-            for pinhole in pinholes {
-                openbsd::rules(&mut text, &writer, pinhole);
+            for passage in passages {
+                openbsd::rules(&mut text, &writer, passage);
             }
         }
     }
@@ -220,10 +237,9 @@ fn family(address: IpAddr) -> &'static str {
     if address.is_ipv6() { "inet6" } else { "inet" }
 }
 
-/// The source port behind `nat-to SOURCE` or `-> SOURCE`: in active mode clients expect port 20 (RFC 959 §3.2), and where the address
-/// is translated the port is ours to choose. Otherwise pf takes one at random from 50001 to 65535.
-fn source_port(pinhole: &Pinhole) -> &'static str {
-    if pinhole.announcement.is_active() { " port 20" } else { "" }
+/// What stands behind `nat-to SOURCE` or `-> SOURCE`.
+fn source_port(passage: &Passage) -> &'static str {
+    if passage.from_port_20 { " port 20" } else { "" }
 }
 
 /// A name as pf's language takes it: quoted, and without anything that could end the quotes or be expanded (`$nr`).

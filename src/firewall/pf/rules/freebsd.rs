@@ -11,7 +11,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Way, Writer, peers, source_port};
+use super::{Passage, Way, Writer, peers, source_port};
 use crate::pinhole::Pinhole;
 
 /// ALTQ's word, pf.conf(5) "queue".
@@ -20,7 +20,8 @@ const QUEUE: Option<&str> = Some("queue");
 /// The translation rules of one pinhole, one for each way. What needs no translation says so: the first rule that matches wins, so the
 /// administrator's `nat` for private addresses, behind our anchor, would else take a connection that must keep its own. None has
 /// `pass`: the filter rules decide. Without it they cannot `log`.
-pub(super) fn translation(text: &mut String, pinhole: &Pinhole) {
+pub(super) fn translation(text: &mut String, passage: &Passage) {
+    let pinhole = &passage.pinhole;
     let (entrance, target) = (pinhole.entrance, pinhole.target);
     let dialled = peers(pinhole.initiator, entrance.ip()).port("", entrance.port());
     let reached = peers(pinhole.initiator, target.ip()).port("", target.port());
@@ -32,7 +33,7 @@ pub(super) fn translation(text: &mut String, pinhole: &Pinhole) {
     };
     // nat inet proto tcp from INITIATOR to TARGET port p -> SOURCE port 20
     let _ = if pinhole.needs_snat() {
-        writeln!(text, "nat {reached} -> {}{}", pinhole.source, source_port(pinhole))
+        writeln!(text, "nat {reached} -> {}{}", pinhole.source, source_port(passage))
     } else {
         writeln!(text, "no nat {reached}")
     };

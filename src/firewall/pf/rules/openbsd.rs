@@ -7,8 +7,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Way, Writer, source_port};
-use crate::pinhole::Pinhole;
+use super::{Passage, Way, Writer, source_port};
 
 /// `set queue NAME` cannot stand in an anchor: pfctl knows only the queues that the text it reads defines ("queue NAME is not
 /// defined"), and in an anchor's text none may be defined ("must not have queue definitions in an anchor"; parse.y and pfctl.c).
@@ -16,7 +15,8 @@ use crate::pinhole::Pinhole;
 const QUEUE: Option<&str> = None;
 
 /// The rules of one pinhole.
-pub(super) fn rules(text: &mut String, writer: &Writer<'_>, pinhole: &Pinhole) {
+pub(super) fn rules(text: &mut String, writer: &Writer<'_>, passage: &Passage) {
+    let pinhole = &passage.pinhole;
     // pass in quick inet proto tcp from INITIATOR to ENTRANCE port = q flags S/SA keep state (max 1) label "L" rdr-to TARGET port p
     writer.filter_rule(text, Way::In, QUEUE, pinhole.initiator, pinhole.entrance);
     if pinhole.needs_dnat() {
@@ -26,7 +26,7 @@ pub(super) fn rules(text: &mut String, writer: &Writer<'_>, pinhole: &Pinhole) {
     // pass out quick inet proto tcp from INITIATOR to TARGET port = p flags S/SA keep state (max 1) label "L" nat-to SOURCE port 20
     writer.filter_rule(text, Way::Out, QUEUE, pinhole.initiator, pinhole.target);
     if pinhole.needs_snat() {
-        let _ = write!(text, " nat-to {}{}", pinhole.source, source_port(pinhole));
+        let _ = write!(text, " nat-to {}{}", pinhole.source, source_port(passage));
     }
     text.push('\n');
 }

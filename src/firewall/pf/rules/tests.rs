@@ -81,15 +81,15 @@ fn cuts(ipv6: bool) -> [Cut; 2] {
     ]
 }
 
-fn content(topology: Topology, announcement: Announcement, ipv6: bool) -> (Vec<Pinhole>, Vec<Cut>) {
-    let one = |reverse, transparent| (vec![pinhole(reverse, transparent, announcement, ipv6)], Vec::new());
+fn content(topology: Topology, announcement: Announcement, ipv6: bool) -> (Vec<Passage>, Vec<Cut>) {
+    let one = |reverse, transparent| (vec![pinhole(reverse, transparent, announcement, ipv6).into()], Vec::new());
     match topology {
         Topology::Forward => one(false, false),
         Topology::Reverse => one(true, false),
         Topology::Transparent => one(false, true),
         Topology::TransparentReverse => one(true, true),
         Topology::Both => (
-            vec![pinhole(false, false, announcement, ipv6), pinhole(true, false, announcement, ipv6)],
+            vec![pinhole(false, false, announcement, ipv6).into(), pinhole(true, false, announcement, ipv6).into()],
             cuts(ipv6).to_vec(),
         ),
     }
@@ -150,7 +150,7 @@ fn the_topologies_cover_every_kind_of_translation() {
     let mut kinds = BTreeSet::new();
     for topology in TOPOLOGIES {
         for announcement in Announcement::ALL {
-            for pinhole in content(topology, announcement, false).0 {
+            for Passage { pinhole, .. } in content(topology, announcement, false).0 {
                 kinds.insert((announcement.is_active(), pinhole.needs_dnat(), pinhole.needs_snat()));
             }
         }
@@ -162,7 +162,7 @@ fn the_topologies_cover_every_kind_of_translation() {
 #[test]
 fn rules_are_those_that_ftp_proxy_installs_with_a_label() {
     let rules = |dialect, announcement| {
-        anchor(dialect, &Options::default(), "s", &[pinhole(true, false, announcement, false)], &[])
+        anchor(dialect, &Options::default(), "s", &[pinhole(true, false, announcement, false).into()], &[])
     };
     assert_eq!(
         rules(Dialect::OpenBsd, Announcement::Pasv),
@@ -184,7 +184,7 @@ fn rules_are_those_that_ftp_proxy_installs_with_a_label() {
 #[test]
 fn a_queue_is_for_freebsd_only() {
     let options = Options { queue: Some("bulk".to_owned()), ..Options::default() };
-    let pinholes = [pinhole(true, false, Announcement::Pasv, false)];
+    let pinholes = [pinhole(true, false, Announcement::Pasv, false).into()];
     let with = |dialect| anchor(dialect, &options, "s", &pinholes, &[]);
     assert_eq!(with(Dialect::FreeBsd).matches(" queue \"bulk\"").count(), 2);
     assert_eq!(with(Dialect::OpenBsd), anchor(Dialect::OpenBsd, &Options::default(), "s", &pinholes, &[]));
@@ -223,8 +223,13 @@ fn the_longest_label_fits() {
     // An anchor's name has 32 bytes at most (config), a process id five digits (PID_MAX of both systems is 99999).
     let label = session_label(&"a".repeat(32), 99_999, u64::MAX);
     assert_eq!((label.len(), LABEL_MAX), (59, 63));
-    let rules =
-        anchor(Dialect::OpenBsd, &Options::default(), &label, &[pinhole(false, false, Announcement::Epsv, true)], &[]);
+    let rules = anchor(
+        Dialect::OpenBsd,
+        &Options::default(),
+        &label,
+        &[pinhole(false, false, Announcement::Epsv, true).into()],
+        &[],
+    );
     assert_eq!(rules.matches(&format!("label \"{label}\"")).count(), 2, "{rules}");
 }
 
@@ -235,7 +240,7 @@ fn a_name_cannot_end_its_rule() {
     let options = Options { tag: Some(hostile.to_owned()), queue: Some(hostile.to_owned()), ..Options::default() };
     for dialect in Dialect::ALL {
         let rules =
-            anchor(dialect, &options, hostile, &[pinhole(true, false, Announcement::Pasv, false)], &cuts(false));
+            anchor(dialect, &options, hostile, &[pinhole(true, false, Announcement::Pasv, false).into()], &cuts(false));
         for line in rules.lines() {
             assert!(line.matches('"').count() % 2 == 0 && !line.contains(['$', '#', '\\']), "{line}");
             assert!(
