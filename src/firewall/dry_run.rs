@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Backend, Change, Error};
+use super::{Backend, Change, Error, Habits};
 use crate::pinhole::{Key, Pinhole};
 
 /// A backend that logs each change and carries out none.
@@ -13,6 +13,7 @@ use crate::pinhole::{Key, Pinhole};
 pub struct DryRun {
     /// Only in tests: a daemon's would grow for ever.
     record: Option<Record>,
+    direct: bool,
 }
 
 /// What a recording [`DryRun`] was asked, from its first call on. Clones show the same.
@@ -49,7 +50,13 @@ impl DryRun {
     /// One that can be looked at, for tests.
     pub fn recording() -> (Self, Record) {
         let record = Record::default();
-        (Self { record: Some(record.clone()) }, record)
+        (Self { record: Some(record.clone()), direct: false }, record)
+    }
+
+    /// The same with [`Habits::direct`], as a packet filter that is quick.
+    #[must_use]
+    pub fn direct(self) -> Self {
+        Self { direct: true, ..self }
     }
 
     fn note(&self, call: Call) {
@@ -129,6 +136,10 @@ impl Record {
 impl Backend for DryRun {
     fn name(&self) -> &'static str {
         "dry-run"
+    }
+
+    fn habits(&self) -> Habits {
+        Habits { direct: self.direct, ..Habits::default() }
     }
 
     fn verify(&mut self) -> Result<(), Error> {

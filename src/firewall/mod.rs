@@ -83,11 +83,13 @@ pub struct Habits {
     pub one_shot: bool,
     /// Steps that one transaction should have at most: what comes later must not wait for long.
     pub largest_batch: usize,
+    /// A change takes microseconds, so that whoever wants one carries it out on its own thread.
+    pub direct: bool,
 }
 
 impl Default for Habits {
     fn default() -> Self {
-        Self { one_shot: true, largest_batch: 100 }
+        Self { one_shot: true, largest_batch: 100, direct: false }
     }
 }
 

@@ -1,37 +1,42 @@
-//! Worker: the one thread that owns a backend.
+//! Worker: how sessions change the packet filter.
 //!
 //! Lives here: [`Firewall`], the handle that sessions open pinholes with; [`Opening`], the answer that is to come; [`Lease`],
-//! which closes its pinhole when it is dropped; and the thread behind them. Not here: which port an entrance gets (`ports`),
-//! how a packet filter is changed (the backends).
+//! which closes its pinhole when it is dropped; and the thread behind them. Below it: `changes` (what is in force, and
+//! transactions). Not here: which port an entrance gets (`ports`), how a packet filter is changed (the backends).
 //!
-//! A thread, because a change of a packet filter is a system call that blocks for microseconds and now and then, when the
-//! administrator loads a large ruleset or a change fails, for milliseconds. What has queued up meanwhile goes into one
-//! transaction. The truth about what is in force is kept here and not asked of the kernel: a transaction that fails costs
-//! thousands of times what one that succeeds does, so failure must never be part of the normal course.
+//! **Who does it.** A change of a packet filter is a system call that blocks for microseconds and now and then, when the
+//! administrator loads a large ruleset or a change fails, for milliseconds. So there is a thread that may be blocked; what has queued
+//! up meanwhile goes into one transaction. But to hand over and to be woken costs as much as the change itself. Where changes are
+//! that quick ([`Habits::direct`]), a session carries out its own on the spot, unless somebody else is at it, something that was
+//! asked for before is still waiting, or the last transaction failed: then it is the thread's. Closings are not urgent: they go along
+//! with the next opening, and the thread sees to it that they never wait for longer than [`CLOSE_WITHIN`].
 //!
-//! Changes are carried out in the order in which they were asked for, whoever asked: a lease dropped before an open is closed
-//! before it or in the same transaction.
+//! Changes are carried out in the order in which they were asked for, but for closings, which come early: a lease dropped before
+//! an open is closed before it or in the same transaction.
 
-use std::collections::HashMap;
+use std::fmt;
 use std::future::Future;
 use std::iter;
-use std::ops::RangeInclusive;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, LockResult, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::ports::Ports;
-use super::{Backend, Change, Error, ErrorKind, Habits, Reset};
-use crate::pinhole::{EntrancePort, Key, Pinhole, Request, SessionId};
+use self::changes::{Changes, Step};
+use super::{Backend, Error, ErrorKind, Habits, Reset};
+use crate::pinhole::{Key, Pinhole, Request, SessionId};
 
-/// How long to wait before each further try when the packet filter is busy.
-const BUSY_PAUSES: [Duration; 2] = [Duration::ZERO, Duration::from_millis(5)];
+mod changes;
+
+/// How long the closing of a pinhole may wait for company, where changes are carried out directly. Mostly it was used up by its first
+/// packet anyway, and all of them end by themselves.
+const CLOSE_WITHIN: Duration = Duration::from_millis(10);
 
 /// What the thread needs to know besides its backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,16 +53,38 @@ pub struct Settings {
 /// lease, or with [`Firewall::stop`].
 #[derive(Clone, Debug)]
 pub struct Firewall {
-    inbox: Sender<Message>,
-    state: Arc<State>,
+    door: Door,
     backend_name: &'static str,
     habits: Habits,
 }
 
-/// What the thread tells without being asked.
+/// The way to whoever carries out changes. The thread ends when the last one is dropped.
+#[derive(Clone, Debug)]
+struct Door {
+    inbox: Sender<Message>,
+    desk: Arc<Desk>,
+}
+
+/// What the thread and those who help themselves have in common.
+struct Desk {
+    /// Held while something is changed. `None` once everything is closed for good.
+    changes: Mutex<Option<Changes>>,
+    /// Messages that were sent and are not carried out yet, but for `Tidy`.
+    outstanding: AtomicUsize,
+    /// Pinholes, with the number of their lease, that are to be closed with the next change.
+    closings: Mutex<Vec<(Key, u64)>>,
+    /// Whether the thread knows that there are some.
+    tidying: AtomicBool,
+    direct: bool,
+    state: Arc<State>,
+}
+
+/// What is told without being asked.
 #[derive(Debug, Default)]
 struct State {
     live: AtomicUsize,
+    /// Whether the last transaction failed.
+    ailing: AtomicBool,
     close_failures: AtomicU64,
     reset_failures: AtomicU64,
     /// What the last `clear` said.
@@ -73,6 +100,8 @@ enum Message {
         owner: u64,
     },
     Reset(Reset),
+    /// There are closings that must not wait for ever.
+    Tidy,
     /// Who waits for the end holds the other end of the channel, and learns of it when this one is dropped.
     Stop(Sender<()>),
 }
@@ -83,8 +112,8 @@ struct Order {
     session: SessionId,
     request: Request,
     asked: Instant,
-    /// For the lease. The thread has no sender of its own: with one it would wait for ever.
-    inbox: Sender<Message>,
+    /// For the lease. The thread has none of its own: with one it would wait for ever.
+    door: Door,
     answer: oneshot::Sender<Result<Lease, Error>>,
 }
 
@@ -98,35 +127,37 @@ impl Firewall {
         let (inbox, messages) = mpsc::channel();
         let (verified, answer) = mpsc::channel();
         let state = Arc::new(State::default());
-        let worker = Worker {
-            ports: Ports::new(settings.ports.clone(), settings.cooldown, settings.seed),
-            backend,
-            settings,
-            held: HashMap::new(),
-            next_owner: 0,
-            state: Arc::clone(&state),
-        };
+        let desk = Arc::new(Desk {
+            changes: Mutex::new(Some(Changes::new(backend, settings, Arc::clone(&state)))),
+            outstanding: AtomicUsize::new(0),
+            closings: Mutex::default(),
+            tidying: AtomicBool::new(false),
+            direct: habits.direct,
+            state,
+        });
+        let thread = Thread { desk: Arc::clone(&desk), messages, tidy_at: None };
         thread::Builder::new()
             .name("firewall".into())
-            .spawn(move || worker.main(&messages, &verified))
+            .spawn(move || thread.main(&verified))
             .map_err(|error| Error::new(ErrorKind::Other, format!("cannot start the firewall thread: {error}")))?;
         answer.recv().unwrap_or_else(|_| Err(gone()))?;
-        Ok(Self { inbox, state, backend_name, habits })
+        Ok(Self { door: Door { inbox, desk }, backend_name, habits })
     }
 
-    /// Asks for a pinhole for a session. Never blocks.
+    /// Asks for a pinhole for a session. Blocks for as long as one change takes, if at all.
     pub fn open(&self, session: SessionId, request: Request) -> Opening {
         let (sender, answer) = oneshot::channel();
-        let order = Order { session, request, asked: Instant::now(), inbox: self.inbox.clone(), answer: sender };
-        // If the thread is gone, the other end of `answer` is dropped here, and that is the answer.
-        let _ = self.inbox.send(Message::Open(order));
+        let order = Order { session, request, asked: Instant::now(), door: self.door.clone(), answer: sender };
+        let left = if self.habits.direct { self.door.desk.open_now(order) } else { Err(order) };
+        if let Err(order) = left {
+            self.door.send(Message::Open(order));
+        }
         Opening { answer }
     }
 
     /// Ends a live data connection, after what was asked for before: drop its lease first. Never blocks.
     pub fn reset(&self, reset: Reset) {
-        // If the thread is gone, so are the rules that would do it.
-        let _ = self.inbox.send(Message::Reset(reset));
+        self.door.send(Message::Reset(reset));
     }
 
     /// The word of the backend for logs and metrics.
@@ -141,17 +172,17 @@ impl Firewall {
 
     /// Pinholes that leases hold open now, used or not.
     pub fn live(&self) -> usize {
-        self.state.live.load(Ordering::Relaxed)
+        self.door.desk.state.live.load(Ordering::Relaxed)
     }
 
     /// Pinholes that could not be closed since the start. They end with their lifetime.
     pub fn close_failures(&self) -> u64 {
-        self.state.close_failures.load(Ordering::Relaxed)
+        self.door.desk.state.close_failures.load(Ordering::Relaxed)
     }
 
     /// Data connections that could not be reset since the start. Their ends notice nothing.
     pub fn reset_failures(&self) -> u64 {
-        self.state.reset_failures.load(Ordering::Relaxed)
+        self.door.desk.state.reset_failures.load(Ordering::Relaxed)
     }
 
     /// Closes everything, after what was asked for before, and ends the thread. Blocks until that is done. Whoever opens
@@ -161,9 +192,9 @@ impl Firewall {
     /// What the backend says to `clear`; or the thread had died before.
     pub fn stop(&self) -> Result<(), Error> {
         let (waiting, done) = mpsc::channel();
-        let _ = self.inbox.send(Message::Stop(waiting));
+        self.door.send(Message::Stop(waiting));
         let _ = done.recv();
-        self.state.cleared.get().cloned().unwrap_or_else(|| Err(gone()))
+        self.door.desk.state.cleared.get().cloned().unwrap_or_else(|| Err(gone()))
     }
 }
 
@@ -192,7 +223,7 @@ pub struct Lease {
     pinhole: Pinhole,
     owner: u64,
     took: Duration,
-    inbox: Sender<Message>,
+    door: Door,
 }
 
 impl Lease {
@@ -209,251 +240,149 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        // If the thread is gone, it has closed everything.
-        let _ = self.inbox.send(Message::Close { key: self.pinhole.key(), owner: self.owner });
+        self.door.close(self.pinhole.key(), self.owner);
+    }
+}
+
+impl Door {
+    fn send(&self, message: Message) {
+        self.desk.outstanding.fetch_add(1, Ordering::SeqCst);
+        // If the thread is gone, it has closed everything, and what waits for an answer learns of it by being dropped here.
+        let _ = self.inbox.send(message);
+    }
+
+    fn close(&self, key: Key, owner: u64) {
+        if !self.desk.direct {
+            return self.send(Message::Close { key, owner });
+        }
+        self.desk.closings().push((key, owner));
+        if !self.desk.tidying.swap(true, Ordering::SeqCst) {
+            let _ = self.inbox.send(Message::Tidy);
+        }
+    }
+}
+
+impl fmt::Debug for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Desk").field("direct", &self.direct).field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+impl Desk {
+    /// What is to be changed, for whoever carries it out. An error after a panic of the backend.
+    fn changes(&self) -> LockResult<MutexGuard<'_, Option<Changes>>> {
+        self.changes.lock()
+    }
+
+    fn closings(&self) -> MutexGuard<'_, Vec<(Key, u64)>> {
+        self.closings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens a pinhole here and now, or gives the order back.
+    fn open_now(&self, order: Order) -> Result<(), Order> {
+        let Ok(mut changes) = self.changes.try_lock() else { return Err(order) };
+        let Some(changes) = changes.as_mut() else { return Err(order) };
+        if self.outstanding.load(Ordering::SeqCst) > 0 || self.state.ailing.load(Ordering::Relaxed) {
+            return Err(order);
+        }
+        let mut batch = Vec::new();
+        self.take_closings(changes, &mut batch);
+        changes.prepare_open(order, &mut batch);
+        changes.carry_out(&mut batch);
+        Ok(())
+    }
+
+    /// Puts the closings that wait into a batch.
+    fn take_closings(&self, changes: &mut Changes, batch: &mut Vec<Step>) {
+        let closings = std::mem::take(&mut *self.closings());
+        for (key, owner) in closings {
+            changes.prepare_close(key, owner, batch);
+            if batch.len() >= changes.largest_batch() {
+                changes.carry_out(batch);
+            }
+        }
     }
 }
 
 /// What the thread owns.
-struct Worker {
-    backend: Box<dyn Backend>,
-    ports: Ports,
-    settings: Settings,
-    /// The truth: what is in force, and for which lease.
-    held: HashMap<Key, Held>,
-    next_owner: u64,
-    state: Arc<State>,
+struct Thread {
+    desk: Arc<Desk>,
+    messages: Receiver<Message>,
+    /// When it sees to the closings.
+    tidy_at: Option<Instant>,
 }
 
-struct Held {
-    owner: u64,
-    pinhole: Pinhole,
-}
-
-/// One operation of a transaction.
-enum Step {
-    Open(Pinhole, Order),
-    Close(Key),
-    Reset(Reset),
-}
-
-impl Step {
-    fn key(&self) -> Option<Key> {
-        match self {
-            Self::Open(pinhole, _) => Some(pinhole.key()),
-            Self::Close(key) => Some(*key),
-            Self::Reset(_) => None,
-        }
-    }
-}
-
-impl Worker {
-    fn main(mut self, messages: &Receiver<Message>, verified: &Sender<Result<(), Error>>) {
-        let answer = self.backend.verify();
+impl Thread {
+    fn main(mut self, verified: &Sender<Result<(), Error>>) {
+        let answer = match self.desk.changes() {
+            Ok(mut changes) => changes.as_mut().map_or_else(|| Err(gone()), Changes::verify),
+            Err(_) => Err(gone()),
+        };
         let failed = answer.is_err();
         if verified.send(answer).is_err() || failed {
             return;
         }
-        let waiting = self.serve(messages);
-        let cleared = self.backend.clear();
-        let state = Arc::clone(&self.state);
-        state.live.store(0, Ordering::Relaxed);
-        // Some backends clean up when they are dropped: whoever waits for the end waits for that too.
-        drop(self);
-        let _ = state.cleared.set(cleared);
+        let waiting = self.serve();
+        // A backend that has panicked is not asked to clean up.
+        let Ok(changes) = self.desk.changes().map(|mut changes| changes.take()) else { return };
+        let cleared = changes.map_or_else(|| Err(gone()), Changes::clear);
+        let _ = self.desk.state.cleared.set(cleared);
         drop(waiting);
     }
 
-    /// Carries out what it is told until it is told to stop, or until nobody is left who could.
-    fn serve(&mut self, messages: &Receiver<Message>) -> Option<Sender<()>> {
+    /// Carries out what it is told until it is told to stop, or until nobody is left who could, or the backend panics.
+    fn serve(&mut self) -> Option<Sender<()>> {
+        loop {
+            let first = match self.tidy_at {
+                None => Some(self.messages.recv().ok()?),
+                Some(at) => match self.messages.recv_timeout(at.saturating_duration_since(Instant::now())) {
+                    Ok(message) => Some(message),
+                    Err(RecvTimeoutError::Timeout) => None,
+                    Err(RecvTimeoutError::Disconnected) => return None,
+                },
+            };
+            if matches!(first, Some(Message::Tidy)) {
+                self.tidy_at = Some(Instant::now() + CLOSE_WITHIN);
+                continue;
+            }
+            if self.tidy_at.is_some_and(|at| at <= Instant::now()) {
+                self.tidy_at = None;
+                // First, so that whoever comes from now on says so again.
+                self.desk.tidying.store(false, Ordering::SeqCst);
+            }
+            if let ControlFlow::Break(waiting) = self.work(first)? {
+                return Some(waiting);
+            }
+        }
+    }
+
+    /// Carries out the closings, this message, and what has queued up behind it. `None` if the backend has panicked.
+    fn work(&mut self, first: Option<Message>) -> Option<ControlFlow<Sender<()>>> {
+        let mut changes = self.desk.changes().ok()?;
+        let changes = changes.as_mut()?;
         let mut batch = Vec::new();
-        while let Ok(first) = messages.recv() {
-            for message in iter::once(first).chain(messages.try_iter()).take(self.backend.habits().largest_batch) {
-                match message {
-                    Message::Open(order) => self.prepare_open(order, &mut batch),
-                    Message::Close { key, owner } => self.prepare_close(key, owner, &mut batch),
-                    Message::Reset(reset) => batch.push(Step::Reset(reset)),
-                    Message::Stop(waiting) => {
-                        self.carry_out(&mut batch);
-                        return Some(waiting);
-                    }
-                }
+        self.desk.take_closings(changes, &mut batch);
+        let more = iter::from_fn(|| self.messages.try_recv().ok());
+        for message in first.into_iter().chain(more).take(changes.largest_batch()) {
+            if matches!(message, Message::Tidy) {
+                self.tidy_at = Some(Instant::now() + CLOSE_WITHIN);
+                continue;
             }
-            self.carry_out(&mut batch);
-        }
-        None
-    }
-
-    fn prepare_open(&mut self, order: Order, batch: &mut Vec<Step>) {
-        if order.answer.is_closed() {
-            return;
-        }
-        let Some(port) = self.entrance_port(&order.request, batch) else {
-            let (first, last) = (self.settings.ports.start(), self.settings.ports.end());
-            let text = format!(
-                "all of data.ports ({first}-{last}) are in use between one peer and one address of the gateway: \
-                 widen data.ports, or lower limits.sessions_per_client"
-            );
-            let _ = order.answer.send(Err(Error::new(ErrorKind::Full, text)));
-            return;
-        };
-        let pinhole = order.request.at_port(order.session, port);
-        self.make_room(pinhole.key(), batch);
-        self.ports.claim(pinhole.key());
-        batch.push(Step::Open(pinhole, order));
-    }
-
-    fn prepare_close(&mut self, key: Key, owner: u64, batch: &mut Vec<Step>) {
-        self.make_room(key, batch);
-        // Another owner: the pinhole was taken over.
-        if self.held.get(&key).is_some_and(|held| held.owner == owner) {
-            batch.push(Step::Close(key));
-        }
-    }
-
-    /// The port of the entrance; none if all are in force.
-    fn entrance_port(&mut self, request: &Request, batch: &mut Vec<Step>) -> Option<u16> {
-        if let EntrancePort::Fixed(port) = request.entrance_port {
-            return Some(port);
-        }
-        let now = Instant::now();
-        let port = self.ports.take(request.initiator, request.entrance, now);
-        if port.is_some() || batch.is_empty() {
-            return port;
-        }
-        // A port may be about to be closed in this very batch.
-        self.carry_out(batch);
-        self.ports.take(request.initiator, request.entrance, now)
-    }
-
-    /// Sees to it that no two steps of a batch have the same key, so that each can be worked out from the truth alone.
-    fn make_room(&mut self, key: Key, batch: &mut Vec<Step>) {
-        if batch.iter().any(|step| step.key() == Some(key)) {
-            self.carry_out(batch);
-        }
-    }
-
-    /// Empties the batch: all of it in one transaction; if that fails, each step alone, so that a bad one fails alone.
-    ///
-    /// No step is tried more than twice, and one that was alone in the first place only if nothing is known of the reason:
-    /// what the administrator must put right does not pass, and a full set passes when its elements expire, within seconds,
-    /// while a second failure would keep everybody waiting for some 16 ms more. A packet filter that is busy is another
-    /// matter: see [`Worker::apply_when_free`].
-    fn carry_out(&mut self, batch: &mut Vec<Step>) {
-        let steps = std::mem::take(batch);
-        if steps.is_empty() {
-            return;
-        }
-        let changes: Vec<Change> = steps.iter().flat_map(|step| self.changes(step)).collect();
-        match self.apply_when_free(&changes) {
-            Ok(()) => steps.into_iter().for_each(|step| self.succeeded(step)),
-            Err(error) if steps.len() == 1 && error.kind() != ErrorKind::Other => {
-                steps.into_iter().for_each(|step| self.failed(step, error.clone()));
-            }
-            Err(error) => {
-                tracing::debug!(%error, steps = steps.len(), "a transaction failed; trying its steps alone");
-                for step in steps {
-                    let changes: Vec<Change> = self.changes(&step).collect();
-                    match self.backend.apply(&changes) {
-                        Ok(()) => self.succeeded(step),
-                        Err(error) => self.failed(step, error),
-                    }
+            self.desk.outstanding.fetch_sub(1, Ordering::SeqCst);
+            match message {
+                Message::Open(order) => changes.prepare_open(order, &mut batch),
+                Message::Close { key, owner } => changes.prepare_close(key, owner, &mut batch),
+                Message::Reset(reset) => batch.push(Step::Reset(reset)),
+                Message::Tidy => {}
+                Message::Stop(waiting) => {
+                    changes.carry_out(&mut batch);
+                    return Some(ControlFlow::Break(waiting));
                 }
             }
         }
+        changes.carry_out(&mut batch);
+        Some(ControlFlow::Continue(()))
     }
-
-    /// Carries out all of these in one transaction, and again if the packet filter was busy: nothing is wrong with any of them,
-    /// and one transaction costs less than one for each. A refusal takes some 16 ms with nf_tables, in which what it was busy
-    /// with is mostly over; the pauses are for the times when it is not.
-    fn apply_when_free(&mut self, changes: &[Change]) -> Result<(), Error> {
-        let mut outcome = self.backend.apply(changes);
-        for pause in BUSY_PAUSES {
-            match &outcome {
-                Err(error) if error.kind() == ErrorKind::Busy => tracing::debug!(%error, ?pause, "trying again"),
-                _ => break,
-            }
-            thread::sleep(pause);
-            outcome = self.backend.apply(changes);
-        }
-        outcome
-    }
-
-    /// What a step means to the packet filter.
-    fn changes(&self, step: &Step) -> impl Iterator<Item = Change> + use<> {
-        let held = step.key().and_then(|key| self.held.get(&key)).map(|held| held.pinhole);
-        let (close, other) = match step {
-            Step::Close(_) => (held, None),
-            // To open what is there with the same translation renews it; with another one the packet filter would refuse.
-            Step::Open(pinhole, _) => {
-                (held.filter(|held| !same_translation(held, pinhole)), Some(Change::Open(*pinhole)))
-            }
-            Step::Reset(reset) => (None, Some(Change::Reset(*reset))),
-        };
-        close.map(Change::Close).into_iter().chain(other)
-    }
-
-    fn succeeded(&mut self, step: Step) {
-        match step {
-            Step::Open(pinhole, order) => {
-                let owner = self.next_owner;
-                self.next_owner += 1;
-                self.held.insert(pinhole.key(), Held { owner, pinhole });
-                self.count();
-                let lease = Lease { pinhole, owner, took: order.asked.elapsed(), inbox: order.inbox };
-                // If nobody waits any more, the lease comes back and is dropped here: that closes the pinhole.
-                let _ = order.answer.send(Ok(lease));
-            }
-            Step::Close(key) => self.forget(key),
-            Step::Reset(_) => {}
-        }
-    }
-
-    fn failed(&mut self, step: Step, error: Error) {
-        match step {
-            Step::Open(pinhole, order) => {
-                // A lease that was to be replaced still holds what it held.
-                if !self.held.contains_key(&pinhole.key()) {
-                    self.ports.release(pinhole.key(), Instant::now());
-                }
-                let _ = order.answer.send(Err(error));
-            }
-            Step::Close(key) => {
-                // It ends with its lifetime.
-                self.forget(key);
-                let failures = &self.state.close_failures;
-                complain(failures, &error, "a pinhole could not be closed; it stays open for its lifetime");
-            }
-            Step::Reset(_) => {
-                complain(&self.state.reset_failures, &error, "a data connection could not be reset; it lives on");
-            }
-        }
-    }
-
-    fn forget(&mut self, key: Key) {
-        self.held.remove(&key);
-        self.ports.release(key, Instant::now());
-        self.count();
-    }
-
-    fn count(&self) {
-        self.state.live.store(self.held.len(), Ordering::Relaxed);
-    }
-}
-
-/// Counts a failure about which nothing can be done but to say so: not each time, because peers decide how often.
-fn complain(failures: &AtomicU64, error: &Error, what: &'static str) {
-    let failures = failures.fetch_add(1, Ordering::Relaxed) + 1;
-    if failures.is_power_of_two() {
-        tracing::warn!(%error, failures, "{what}");
-    } else {
-        tracing::debug!(%error, failures, "{what}");
-    }
-}
-
-/// Whether two pinholes with the same key lead to the same place from the same address.
-fn same_translation(a: &Pinhole, b: &Pinhole) -> bool {
-    (a.target, a.source) == (b.target, b.source)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::message::Batch;
 use super::netlink::{Failure, Socket};
 use super::verify::{self, Owner};
 use super::{Ownership, Settings, install, ruleset};
-use crate::firewall::{Backend, Change, Error};
+use crate::firewall::{Backend, Change, Error, Habits};
 
 /// The backend. Belongs to the network namespace of the thread that made it.
 #[derive(Debug)]
@@ -133,6 +133,10 @@ impl Nftables {
 impl Backend for Nftables {
     fn name(&self) -> &'static str {
         "nftables"
+    }
+
+    fn habits(&self) -> Habits {
+        Habits { direct: true, ..Habits::default() }
     }
 
     fn verify(&mut self) -> Result<(), Error> {

@@ -8,8 +8,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::task::Waker;
 
 use super::*;
+use crate::firewall::Change;
 use crate::firewall::dry_run::{Call, DryRun, Record};
-use crate::pinhole::Announcement;
+use crate::pinhole::{Announcement, EntrancePort};
 use gate::start_gated;
 
 const LIFETIME: Duration = Duration::from_secs(60);
@@ -49,6 +50,11 @@ fn settings(ports: RangeInclusive<u16>) -> Settings {
 fn start() -> (Firewall, Record) {
     let (backend, record) = DryRun::recording();
     (Firewall::start(Box::new(backend), settings(50000..=50099)).unwrap(), record)
+}
+
+fn start_direct() -> (Firewall, Record) {
+    let (backend, record) = DryRun::recording();
+    (Firewall::start(Box::new(backend.direct()), settings(50000..=50099)).unwrap(), record)
 }
 
 /// Waits for the answer, without a runtime.

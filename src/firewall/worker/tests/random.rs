@@ -1,16 +1,20 @@
 //! Whatever sessions and the packet filter do in whatever order, the truth of the worker and that of the packet filter agree.
 
+use std::collections::HashMap;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::firewall::worker::changes::same_translation;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn whatever_happens_what_is_in_force_is_what_leases_hold(
+        direct in any::<bool>(),
         steps in proptest::collection::vec((0..6_u8, 1..4_u16, 1..3_u16, any::<prop::sample::Index>()), 1..40),
     ) {
-        let (firewall, record) = start();
+        let (firewall, record) = if direct { start_direct() } else { start() };
         let (mut openings, mut leases) = (Vec::new(), Vec::new());
         for (what, port, target, index) in steps {
             match what {
