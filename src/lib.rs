@@ -7,7 +7,7 @@
 //! - [`config`]: YAML in, validated meaning out;
 //! - [`proxy`]: tokio: accept, original destination, connect, one task per session;
 //! - [`session`]: the FTP session state machine, pure: events in, effects out;
-//! - [`firewall`]: one thread that owns a packet filter backend: nftables, dry-run;
+//! - [`firewall`]: the packet filter and what is in force there: nftables, pf, dry-run;
 //! - [`observe`]: logs and metrics;
 //! - at the bottom [`protocol`] (FTP text), [`pinhole`] (plain data that session and firewall share), [`sys`] (sockets).
 //!

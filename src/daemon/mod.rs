@@ -29,6 +29,7 @@ use crate::observe::metrics::Metrics;
 use crate::observe::xferlog::Xferlog;
 use crate::observe::{Ready, logging};
 use crate::protocol::command;
+use crate::proxy::crew::Crew;
 use crate::proxy::{GoingDown, Parts, Shared, listener};
 use crate::sys;
 use files::Files;
@@ -89,14 +90,17 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     let files = Files { path: file, errands: keeper.as_ref().map(Keeper::errands) };
 
     let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    let crew = Arc::new(Crew::muster(runtime.handle()).context("cannot start the threads of sessions")?);
     let live = settings::live(&config, tracker.is_some());
     let tell = watch::Sender::new(GoingDown::No);
     let listening = config.listeners.iter().flat_map(|l| l.listen.iter().map(SocketAddr::port)).collect();
     let shared = Arc::new(Shared::new(Parts { firewall, tracker, metrics, transfers, live, listening }));
-    let ended = keeper.map(Keeper::ended).transpose()?;
-    let served = runtime.block_on(serve(config, files, ended, sockets, &shared, &tell, &logging));
+    let sessions = runtime.block_on(async { accept(&config, sockets.listeners, &shared, &crew, &tell) })?;
+    let endings = Endings { keeper: keeper.map(Keeper::ended).transpose()?, sessions };
+    let served = runtime.block_on(serve(config, files, endings, sockets.metrics, &shared, &tell, &logging));
     // Sessions that were told to end now may still be in the middle of something.
+    drop(crew);
     runtime.shutdown_background();
     if let Some(tracker) = &shared.tracker {
         tracker.stop();
@@ -141,25 +145,42 @@ struct Sockets {
     metrics: Option<TcpListener>,
 }
 
+/// Accepts on all listeners. What is returned ends with the last listener and the last session.
+fn accept(
+    config: &Config,
+    sockets: Vec<(TcpListener, usize)>,
+    shared: &Arc<Shared>,
+    crew: &Arc<Crew>,
+    tell: &watch::Sender<GoingDown>,
+) -> anyhow::Result<mpsc::Receiver<std::convert::Infallible>> {
+    let (alive, all_ended) = mpsc::channel(1);
+    let per_listener: Vec<_> = config.listeners.iter().map(|l| Arc::new(settings::listener(l))).collect();
+    for (socket, at) in sockets {
+        let socket = tokio::net::TcpListener::from_std(socket)?;
+        let Some(settings) = per_listener.get(at).cloned() else { continue };
+        let (shared, crew) = (shared.clone(), crew.clone());
+        tokio::spawn(listener::serve(socket, settings, shared, crew, tell.subscribe(), alive.clone()));
+    }
+    Ok(all_ended)
+}
+
+/// What ends by itself.
+struct Endings {
+    keeper: Option<watch::Receiver<bool>>,
+    sessions: mpsc::Receiver<std::convert::Infallible>,
+}
+
 async fn serve(
     config: Config,
     files: Files,
-    mut keeper_ended: Option<watch::Receiver<bool>>,
-    sockets: Sockets,
+    mut endings: Endings,
+    metrics: Option<TcpListener>,
     shared: &Arc<Shared>,
     tell: &watch::Sender<GoingDown>,
     logging: &logging::Handle,
 ) -> anyhow::Result<()> {
-    let (alive, mut all_ended) = mpsc::channel(1);
-    let per_listener: Vec<_> = config.listeners.iter().map(|l| Arc::new(settings::listener(l))).collect();
-    for (socket, at) in sockets.listeners {
-        let socket = tokio::net::TcpListener::from_std(socket)?;
-        let Some(settings) = per_listener.get(at) else { continue };
-        tokio::spawn(listener::serve(socket, settings.clone(), shared.clone(), tell.subscribe(), alive.clone()));
-    }
-    drop(alive);
     let ready = Ready::new();
-    if let Some(socket) = sockets.metrics {
+    if let Some(socket) = metrics {
         tokio::spawn(http::serve(socket, shared.metrics.clone(), ready.clone()));
     }
     let mut signals = signals::Signals::new().context("cannot listen for signals")?;
@@ -173,9 +194,9 @@ async fn serve(
     loop {
         let signal = tokio::select! {
             signal = signals.next() => signal,
-            _ = all_ended.recv() => break,
-            () = ended(&mut keeper_ended) => {
-                keeper_ended = None;
+            _ = endings.sessions.recv() => break,
+            () = ended(&mut endings.keeper) => {
+                endings.keeper = None;
                 tracing::error!("the keeper, the process that changes pf, has ended: no pinhole can be opened; stopping");
                 lost = true;
                 tell.send_replace(GoingDown::Now);

@@ -1,7 +1,7 @@
 //! Firewall: the packet filter, as the rest of the program sees it.
 //!
 //! Lives here: the [`Backend`] trait that each packet filter implements, its error, and what the caller can do about it. Below it: `worker`
-//! (the one thread that owns a backend), `ports` (which port an entrance gets), `nftables`, `dry_run`; `tracking` (what
+//! (who changes it, and when), `ports` (which port an entrance gets), `nftables`, `dry_run`; `tracking` (what
 //! becomes of data connections) and `conntrack` (where Linux tells), `netlink` (what that and `nftables` share). Not here: FTP, and
 //! any decision whether a pinhole should be opened.
 
@@ -93,7 +93,7 @@ impl Default for Habits {
     }
 }
 
-/// What a packet filter must be able to do. Calls block for microseconds, so one thread owns the backend.
+/// What a packet filter must be able to do. Calls block, mostly for microseconds, and one at a time.
 pub trait Backend: Send {
     /// The word for logs and metrics.
     fn name(&self) -> &'static str;

@@ -148,9 +148,9 @@ impl Firewall {
     pub fn open(&self, session: SessionId, request: Request) -> Opening {
         let (sender, answer) = oneshot::channel();
         let order = Order { session, request, asked: Instant::now(), door: self.door.clone(), answer: sender };
-        let left = if self.habits.direct { self.door.desk.open_now(order) } else { Err(order) };
-        if let Err(order) = left {
-            self.door.send(Message::Open(order));
+        match self.door.desk.free() {
+            Some(mut changes) => self.door.desk.open(&mut changes, order),
+            None => self.door.send(Message::Open(order)),
         }
         Opening { answer }
     }
@@ -278,18 +278,19 @@ impl Desk {
         self.closings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens a pinhole here and now, or gives the order back.
-    fn open_now(&self, order: Order) -> Result<(), Order> {
-        let Ok(mut changes) = self.changes.try_lock() else { return Err(order) };
-        let Some(changes) = changes.as_mut() else { return Err(order) };
-        if self.outstanding.load(Ordering::SeqCst) > 0 || self.state.ailing.load(Ordering::Relaxed) {
-            return Err(order);
-        }
+    /// What is to be changed, if whoever asks may do so here and now.
+    fn free(&self) -> Option<MutexGuard<'_, Option<Changes>>> {
+        let changes = self.direct.then(|| self.changes.try_lock().ok()).flatten()?;
+        let is_next = self.outstanding.load(Ordering::SeqCst) == 0 && !self.state.ailing.load(Ordering::Relaxed);
+        (changes.is_some() && is_next).then_some(changes)
+    }
+
+    fn open(&self, changes: &mut Option<Changes>, order: Order) {
+        let Some(changes) = changes else { return };
         let mut batch = Vec::new();
         self.take_closings(changes, &mut batch);
         changes.prepare_open(order, &mut batch);
         changes.carry_out(&mut batch);
-        Ok(())
     }
 
     /// Puts the closings that wait into a batch.

@@ -4,12 +4,14 @@
 //! that has begun (`driver`).
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
+use super::crew::Crew;
 use super::driver::{self, Admitted};
 use super::limits::Full;
 use super::origin::canonical;
@@ -28,6 +30,7 @@ pub async fn serve(
     listener: TcpListener,
     settings: Arc<ListenerSettings>,
     shared: Arc<Shared>,
+    crew: Arc<Crew>,
     mut going_down: watch::Receiver<GoingDown>,
     alive: Alive,
 ) {
@@ -41,7 +44,7 @@ pub async fn serve(
         match accepted {
             Ok((stream, peer)) => {
                 back_off = BACK_OFF.0;
-                admit(stream, canonical(peer), &settings, &shared, &alive);
+                admit(stream, canonical(peer), &settings, &shared, &crew, &alive);
             }
             Err(error) => {
                 shared.metrics.accept_error();
@@ -79,17 +82,22 @@ fn is_of_the_connection(error: &io::Error) -> bool {
 
 fn admit(
     stream: TcpStream,
-    client: std::net::SocketAddr,
+    client: SocketAddr,
     settings: &Arc<ListenerSettings>,
     shared: &Arc<Shared>,
+    crew: &Crew,
     alive: &Alive,
 ) {
     let live = shared.live();
     match shared.limits.admit(client.ip(), live.sessions, live.sessions_per_client) {
         Ok(permit) => {
             let (listener, shared, alive) = (settings.clone(), shared.clone(), alive.clone());
-            let admitted = Admitted { client: stream, peer: client, listener, shared, live, permit, alive };
-            tokio::spawn(driver::run(admitted));
+            let started = crew.start(stream, |stream| {
+                driver::run(Admitted { client: stream, peer: client, listener, shared, live, permit, alive })
+            });
+            if let Err(error) = started {
+                tracing::warn!(listener = settings.name, %client, %error, "cannot serve a connection; it is closed");
+            }
         }
         Err(full) => {
             let (text, reason): (&[u8], _) = match full {

@@ -1,6 +1,7 @@
 //! Proxy: tokio at work between the sockets and the session.
 //!
 //! - `listener`: accepts, and turns away what is over a limit; never ends because of an accept error;
+//! - `crew`: the threads that sessions run on;
 //! - `limits`: who may still come in;
 //! - `origin`: where a connection was going, and which server that means;
 //! - `upstream`: the connection to the server;
@@ -12,6 +13,7 @@
 //! Not here: what FTP lines mean (`session`), how a pinhole is made (`firewall`), reading the configuration (`config`).
 
 mod busy;
+pub mod crew;
 pub mod drain;
 pub mod driver;
 pub mod herald;
