@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use super::driver::{self, Admitted};
 use super::limits::Full;
 use super::origin::canonical;
-use super::{GoingDown, ListenerSettings, Shared};
+use super::{GoingDown, ListenerSettings, Shared, header};
 use crate::observe::metrics::Rejection;
 
 /// Back-off after an accept error that will not pass by itself at once (no descriptors, no memory): from the first to the
@@ -84,24 +84,38 @@ fn admit(
     shared: &Arc<Shared>,
     alive: &Alive,
 ) {
+    if settings.proxy_protocol.is_expected() {
+        return header::admit(stream, client, settings, shared, alive);
+    }
     let live = shared.live();
     match shared.limits.admit(client.ip(), live.sessions, live.sessions_per_client) {
         Ok(permit) => {
             let (listener, shared, alive) = (settings.clone(), shared.clone(), alive.clone());
-            let admitted = Admitted { client: stream, peer: client, listener, shared, live, permit, alive };
+            let admitted = Admitted { client: stream, peer: client, told: None, listener, shared, live, permit, alive };
             tokio::spawn(driver::run(admitted));
         }
-        Err(full) => {
-            let (text, reason): (&[u8], _) = match full {
-                Full::Sessions => (b"421 Too many sessions on this gateway; try again later.\r\n", Rejection::Sessions),
-                Full::Client => {
-                    (b"421 Too many sessions from your address; end one first.\r\n", Rejection::SessionsPerClient)
-                }
-            };
-            shared.metrics.rejected(reason);
-            tracing::debug!(listener = settings.name, %client, reason = reason.as_str(), "connection turned away");
-            // A new connection has room for a line; if not, closing says enough.
-            let _ = stream.try_write(text);
-        }
+        Err(full) => turn_away(&stream, client, full, settings, shared),
+    }
+}
+
+/// Tells a client that there is no place, and leaves the connection to be closed.
+pub(super) fn turn_away(
+    stream: &TcpStream,
+    client: std::net::SocketAddr,
+    full: Full,
+    settings: &ListenerSettings,
+    shared: &Shared,
+) {
+    let (text, reason): (&[u8], _) = match full {
+        Full::Sessions => (b"421 Too many sessions on this gateway; try again later.\r\n", Rejection::Sessions),
+        Full::Client => (b"421 Too many sessions from your address; end one first.\r\n", Rejection::SessionsPerClient),
+    };
+    shared.metrics.rejected(reason);
+    tracing::debug!(listener = settings.name, %client, reason = reason.as_str(), "connection turned away");
+    // A new connection has room for a line; if not, closing says enough.
+    let _ = stream.try_write(text);
+    if settings.proxy_protocol.is_expected() {
+        // A socket closed with a header unread in it is reset, and the reset could overtake the line.
+        let _ = stream.try_read(&mut [0; 512]);
     }
 }
