@@ -116,7 +116,7 @@ impl Waiting {
             _ => Poll::Ready(()),
         });
         let read = tokio::select! {
-            read = timeout(self.live.header_timeout, read(&self.stream, self.sender.ip())) => read,
+            read = timeout(self.live.header_timeout, read(&self.stream, self.sender)) => read,
             () = going_down => Ok(Err(Rejection::Draining)),
         };
         match read.unwrap_or(Err(Rejection::ProxyTimeout)) {
@@ -162,7 +162,7 @@ impl Waiting {
 }
 
 /// The client and the address that it dialled, from the header in front of the stream. What is behind that stays in the socket.
-async fn read(stream: &TcpStream, sender: IpAddr) -> Result<(SocketAddr, SocketAddr), Rejection> {
+async fn read(stream: &TcpStream, sender: SocketAddr) -> Result<(SocketAddr, SocketAddr), Rejection> {
     let mut reader = Reader::default();
     let mut buffer = [0; 128];
     loop {
@@ -178,7 +178,9 @@ async fn read(stream: &TcpStream, sender: IpAddr) -> Result<(SocketAddr, SocketA
         discard(stream, taken, &mut buffer).await.map_err(|_| Rejection::ProxyMalformed)?;
         match header {
             Some(Header::Proxied { client, dialled }) => {
-                return proxy_header::addresses(client, dialled, sender).map_err(counts_as);
+                let (client, dialled) = proxy_header::addresses(client, dialled, sender.ip()).map_err(counts_as)?;
+                // HAProxy's health checks say so in version 1, which has no LOCAL.
+                return if client == sender { Err(Rejection::ProxyLocal) } else { Ok((client, dialled)) };
             }
             Some(Header::Local) => return Err(Rejection::ProxyLocal),
             None => {}

@@ -13,7 +13,7 @@ async fn connected() -> (TcpStream, TcpStream) {
     (sender, listener.accept().await.unwrap().0)
 }
 
-const SENDER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
+const SENDER: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7)), 40000);
 
 fn addresses() -> (SocketAddr, SocketAddr) {
     ("203.0.113.9:49152".parse().unwrap(), "198.51.100.2:21".parse().unwrap())
@@ -88,6 +88,8 @@ async fn each_fault_has_its_reason() {
         (&b""[..], Rejection::ProxyLocal),
         (b"PROXY UNKNOWN\r\n", Rejection::ProxyLocal),
         (&v2(0x20, 0x00), Rejection::ProxyLocal),
+        (b"PROXY TCP4 192.0.2.7 198.51.100.2 40000 21\r\n", Rejection::ProxyLocal),
+        (b"PROXY TCP6 ::ffff:192.0.2.7 ::ffff:198.51.100.2 40000 21\r\n", Rejection::ProxyLocal),
         (b"USER anonymous\r\n", Rejection::ProxyMissing),
         (b"PROXY TCP4 203.0.113.9", Rejection::ProxyMalformed),
         (&v2(0x21, 0x11)[..20], Rejection::ProxyMalformed),
@@ -102,6 +104,13 @@ async fn each_fault_has_its_reason() {
     ] {
         assert_eq!(fate(bytes).await, Err(reason), "{}", bytes.escape_ascii());
     }
+}
+
+/// A load balancer may be behind another, or be used from its own host.
+#[tokio::test]
+async fn another_connection_of_the_senders_host_is_a_clients() {
+    let said = fate(b"PROXY TCP4 192.0.2.7 198.51.100.2 40001 21\r\n").await;
+    assert_eq!(said, Ok(("192.0.2.7:40001".parse().unwrap(), addresses().1)));
 }
 
 #[tokio::test]

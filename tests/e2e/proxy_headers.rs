@@ -43,6 +43,11 @@ impl Stage {
         Metrics::read(self.lab.gateway()).sum("ftpgate_connections_rejected_total", &[("reason", reason)])
     }
 
+    fn logged(&mut self, text: &str) {
+        let line = self.ftpgates[0].daemon.wait_for_line(Duration::from_secs(5), |line| line.contains(text));
+        assert!(line.is_some(), "{text:?} is not on the log:\n{}", self.ftpgates[0].log());
+    }
+
     /// Says `bytes`; the connection must then be closed without a word, counted for `reason` and for nothing else.
     fn closed(&self, bytes: &[u8], reason: &str) {
         let counted = |reason: &str| Metrics::read(self.lab.gateway()).sum(reason, &[]);
@@ -72,7 +77,7 @@ fn header(lab: &Lab, family: Family, port: u16) -> String {
 
 #[test]
 fn what_is_no_header_is_closed_and_counted() {
-    let stage = Stage::new(|config| config);
+    let mut stage = Stage::new(|config| config);
     stage.closed(b"USER anonymous\r\n", "proxy_missing");
     stage.closed(b"\x16\x03\x01\x02\0\x01\0\x01\xFC\x03\x03", "proxy_missing");
     stage.closed(b"PROXY TCP4 198.51.100.21 198.51.100.2 1 21 \r\nUSER x\r\n", "proxy_malformed");
@@ -89,8 +94,7 @@ fn what_is_no_header_is_closed_and_counted() {
     stage.closed(b"PROXY TCP4 198.51.100.21 0.0.0.0 1 21\r\n", "proxy_address");
     stage.closed(b"PROXY TCP6 ff02::1 2001:db8:51::2 1 21\r\n", "proxy_address");
     stage.closed(&binary(0x21, 0x11, &[224, 0, 0, 1, 198, 51, 100, 2, 1, 1, 0, 21]), "proxy_address");
-    let log = stage.ftpgates[0].log();
-    assert!(log.contains("has no good PROXY header"), "{log}");
+    stage.logged("has no good PROXY header");
 }
 
 #[test]
@@ -103,15 +107,18 @@ fn a_health_check_is_closed_quietly() {
     // One that only connects.
     drop(Control::connect(&stage.lab.client, stage.lab.ftp(Family::V6)));
     wait_for("the fifth", Duration::from_secs(5), || (stage.rejected("proxy_local") == 5.0).then_some(()));
-    let log = stage.ftpgates[0].daemon.log();
-    let ready = log.iter().position(|line| line.contains("ready")).unwrap();
-    let complaints: Vec<_> = log[ready..].iter().filter(|line| !line.contains(" DEBUG ")).skip(1).collect();
-    assert!(log.len() > ready + 5 && complaints.is_empty(), "{complaints:#?}");
+    let lines = wait_for("five lines for those who want to know", Duration::from_secs(5), || {
+        let log = stage.ftpgates[0].daemon.log();
+        let ready = log.iter().position(|line| line.contains("ready"))?;
+        let lines: Vec<String> = log[ready + 1..].to_vec();
+        (lines.iter().filter(|line| line.contains("proxy_local")).count() == 5).then_some(lines)
+    });
+    assert!(lines.iter().all(|line| line.contains(" DEBUG ")), "{lines:#?}");
 }
 
 #[test]
 fn whoever_is_not_trusted_is_closed_whatever_it_says() {
-    let stage = Stage::new(|config| config);
+    let mut stage = Stage::new(|config| config);
     for family in Family::ALL {
         let stranger = stage.lab.stranger_address(family);
         let mut control = Control::connect_from(&stage.lab.client, stranger, stage.lab.ftp(family));
@@ -120,7 +127,7 @@ fn whoever_is_not_trusted_is_closed_whatever_it_says() {
         control.expect_end();
     }
     assert_eq!(stage.rejected("proxy_untrusted"), 2.0);
-    assert!(stage.ftpgates[0].log().contains("not in proxy_protocol.accept_from"));
+    stage.logged("not in proxy_protocol.accept_from");
 }
 
 #[test]
@@ -143,7 +150,7 @@ fn a_late_header_is_closed_and_counted_however_it_dawdles() {
 /// The client of the header is the client: its data connections are let in, the load balancer's are not.
 #[test]
 fn a_header_in_single_bytes_names_the_client_and_the_client_alone() {
-    let scene = Scene::with(Topology::Reverse, ServerKind::Vsftpd, trusting);
+    let mut scene = Scene::with(Topology::Reverse, ServerKind::Vsftpd, trusting);
     for family in Family::ALL {
         let mut control = Control::connect(scene.client(), scene.ftp(family));
         for byte in header(&scene.lab, family, 40000).into_bytes() {
@@ -173,8 +180,9 @@ fn a_header_in_single_bytes_names_the_client_and_the_client_alone() {
             Family::V6 => "EPRT |2|2001:db8:51::21|51200|",
         };
         control.must(own, 200);
-        let log = scene.ftpgates[0].log();
-        assert!(log.contains(&format!("client={} ", SocketAddr::new(stranger, 40000))), "{log}");
+        let name = format!("client={} ", SocketAddr::new(stranger, 40000));
+        let line = scene.ftpgates[0].daemon.wait_for_line(Duration::from_secs(5), |line| line.contains(&name));
+        assert!(line.is_some(), "{name:?} is not on the log");
     }
 }
 

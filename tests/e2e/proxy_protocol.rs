@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::lab::control::{Control, announced_227, data_connection};
 use crate::lab::fake_server::{FakeServer, let_in, next_command};
 use crate::lab::files::{Folder, MIB, noise};
-use crate::lab::ftpgate::{Config, Ftpgate};
+use crate::lab::ftpgate::{Config, Ftpgate, Metrics};
 use crate::lab::haproxy::Haproxy;
 use crate::lab::host::Host;
 use crate::lab::scene::start_all;
@@ -44,9 +44,15 @@ fn list_fetch_store(client: &Host, from: &str, server: &Server, to: SocketAddr, 
     server.wait_for_content(STORED, &content);
 }
 
-/// The lines that tell of a session's begin.
-fn opened(ftpgate: &Ftpgate) -> Vec<String> {
-    ftpgate.daemon.log().into_iter().filter(|line| line.contains("session opened")).collect()
+/// The lines that tell of a session's begin, with this in them; so many.
+fn opened(ftpgate: &Ftpgate, with: &str, count: usize) -> Vec<String> {
+    let all = wait_for(&format!("{count} sessions with {with:?} on the log"), Duration::from_secs(5), || {
+        let log = ftpgate.daemon.log().into_iter();
+        let all: Vec<_> = log.filter(|line| line.contains("session opened") && line.contains(with)).collect();
+        (all.len() >= count).then_some(all)
+    });
+    assert_eq!(all.len(), count, "{all:#?}");
+    all
 }
 
 /// HAProxy on the gateway, ftpgate behind it on loopback: every mode of every client works, with no address to configure.
@@ -59,7 +65,7 @@ fn on_the_gateway(send: &str) {
     let ftpgates = start_all(&lab, |config| with_section(config, "accept_from: 127.0.0.1"));
     // Over IPv4 for clients of both families: what counts is the header.
     let section = format!(
-        "listen ftp\n    bind 0.0.0.0:{FRONT}\n    bind [::]:{FRONT} v6only\n    server gateway 127.0.0.1:8022 {send}\n"
+        "listen ftp\n    bind 0.0.0.0:{FRONT}\n    bind [::]:{FRONT} v6only\n    server gateway 127.0.0.1:8022 {send} check check-send-proxy inter 100ms\n"
     );
     let _haproxy = Haproxy::start(lab.gateway(), FRONT, &section);
     for family in Family::ALL {
@@ -68,9 +74,7 @@ fn on_the_gateway(send: &str) {
         for mode in [&[][..], &["--disable-epsv"], &["--ftp-port", "-"]] {
             list_fetch_store(&lab.client, &client, &server, front, mode);
         }
-        let begins = opened(&ftpgates[0]);
-        let ours: Vec<_> = begins.iter().filter(|line| line.contains(&format!("original={front} "))).collect();
-        assert_eq!(ours.len(), 9, "{begins:#?}");
+        let ours = opened(&ftpgates[0], &format!("original={front} "), 9);
         for line in ours {
             let true_client = format!("client={}", SocketAddr::new(lab.client_address(family), 0));
             assert!(line.contains(true_client.strip_suffix('0').unwrap()) && line.contains("via=127.0.0.1:"), "{line}");
@@ -79,9 +83,13 @@ fn on_the_gateway(send: &str) {
     // Around HAProxy nobody gets in: the redirect of reverse.nft still leads to the listener.
     let mut stranger = Control::connect(&lab.client, lab.ftp(Family::V4));
     stranger.expect_end();
-    let metrics = crate::lab::ftpgate::Metrics::read(lab.gateway());
-    assert_eq!(metrics.sum("ftpgate_connections_rejected_total", &[("reason", "proxy_untrusted")]), 1.0);
-    assert_eq!(metrics.sum("ftpgate_connections_rejected_total", &[]), 1.0, "{}", metrics.0);
+    let metrics = Metrics::read(lab.gateway());
+    let rejected = |reason| metrics.sum("ftpgate_connections_rejected_total", &[("reason", reason)]);
+    assert_eq!(rejected("proxy_untrusted"), 1.0);
+    // HAProxy has looked whether we are there, and nothing else was turned away.
+    assert!(rejected("proxy_local") >= 1.0, "{}", metrics.0);
+    let all = metrics.sum("ftpgate_connections_rejected_total", &[]);
+    assert_eq!(all, 1.0 + rejected("proxy_local"), "{}", metrics.0);
 }
 
 #[test]
@@ -119,9 +127,7 @@ fn haproxy_on_another_host_and_data_that_comes_by_itself() {
     list_fetch_store(&lab.client, &client4, &server, front4, &["--ftp-port", &client4]);
     let client6 = lab.client_address(Family::V6).to_string();
     list_fetch_store(&lab.client, &client6, &server, front6, &["--ftp-port", &client6]);
-    let begins = opened(&ftpgates[0]);
-    assert_eq!(begins.len(), 9);
-    for line in begins {
+    for line in opened(&ftpgates[0], "via=", 9) {
         let four = line.contains(&format!("client={client4}:")) && line.contains(&format!("via={balancer4}:"));
         let six = line.contains(&format!("client=[{client6}]:")) && line.contains(&format!("via=[{balancer6}]:"));
         assert!(four || six, "{line}");

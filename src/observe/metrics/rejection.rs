@@ -26,7 +26,7 @@ pub enum Rejection {
     Internal,
     /// A listener with `proxy_protocol.accept_from`, and an address that is not in it.
     ProxyUntrusted,
-    /// A load balancer's own connection, such as a health check: `LOCAL`, `UNKNOWN`, or not one byte.
+    /// A load balancer's own connection, such as a health check: `LOCAL`, `UNKNOWN`, itself as the client, or not one byte.
     ProxyLocal,
     /// No PROXY header, but something else.
     ProxyMissing,
