@@ -1,7 +1,7 @@
 //! The PROXY protocol header, versions 1 and 2: what a load balancer puts before the first byte of its client.
 //!
 //! Lives here: [`Reader`], which takes a header out of a stream byte by byte and never more than the header; [`addresses`], which
-//! says whether what it names can be; [`write`], which makes one. Source: HAProxy's `doc/proxy-protocol.txt`, sections by number
+//! says whether what it names can be; [`write()`], which makes one. Source: HAProxy's `doc/proxy-protocol.txt`, sections by number
 //! below. Not here: whom to believe, how long to wait (`proxy::header`).
 //!
 //! Our own, because the crates for it want a whole header in one buffer, do not tell one fault from another, and take what the
