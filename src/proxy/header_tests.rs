@@ -137,3 +137,15 @@ fn who_is_in_the_list_is_believed_and_nobody_else() {
         assert_eq!(settings.trusts(sender.parse().unwrap()), trusted, "{sender}");
     }
 }
+
+/// What the future is as large as that a function returns.
+fn size_of_what<F: Future>(_: fn(Waiting) -> F) -> usize {
+    size_of::<F>()
+}
+
+/// As many may wait as there may be sessions, for `timeouts.proxy_header` each.
+#[test]
+#[cfg(target_pointer_width = "64")]
+fn the_wait_for_a_header_is_no_larger_than_it_was() {
+    assert!(size_of_what(Waiting::for_header) <= 1056, "{}", size_of_what(Waiting::for_header));
+}
