@@ -19,7 +19,7 @@ help:
 	@echo "make bench-scale   measures idle sessions by the thousand and 20,000 pinholes (four minutes, plus the build); see docs/scaling.md"
 	@echo "make lint   checks formatting, clippy and documentation"
 	@echo "make bsd-check   compiles and links for FreeBSD and OpenBSD, from here (minutes the first time, then seconds); runs nothing"
-	@echo "make setup  only installs what demo and test need: nft, four FTP clients; unpacks three FTP servers and promtool"
+	@echo "make setup  only installs what demo and test need: nft, four FTP clients; unpacks three FTP servers, HAProxy and promtool"
 
 setup:
 	@echo "== setup: clients and nft are installed by apt, servers are unpacked below target/lab and never installed"

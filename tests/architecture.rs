@@ -42,8 +42,9 @@ const LAYERS: &[Layer] = &[
     layer("config", &["pinhole"], &["serde", "serde_yaml", "serde_json", "ipnet", "thiserror"]),
     layer(
         "proxy",
-        &["session", "pinhole", "firewall", "observe", "sys"],
-        &["tokio", "tracing", "socket2", "thiserror"],
+        // `protocol` for the PROXY header, which is before any session.
+        &["session", "pinhole", "protocol", "firewall", "observe", "sys"],
+        &["tokio", "tracing", "socket2", "thiserror", "ipnet"],
     ),
     layer(
         "daemon",

@@ -119,10 +119,10 @@ fn the_manual_has_every_key_and_its_default() {
 /// The YAML examples of the manual are read as a user would paste them.
 #[test]
 fn the_examples_of_the_manual_are_right() {
-    let text = project("docs/configuration.md");
+    let text = project("docs/configuration.md") + &project("docs/proxy-protocol.md");
     let examples: Vec<&str> =
         text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default()).collect();
-    assert!(examples.len() >= 3, "{examples:?}");
+    assert!(examples.len() >= 4, "{examples:?}");
     for example in examples {
         let config = Config::parse(example, "example").unwrap_or_else(|error| panic!("{error}\n{example}"));
         assert_eq!(config.warnings(), Vec::<String>::new(), "{example}");

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Brings what the tests and the demo run against: the nft tool, three FTP servers, four FTP clients, promtool, valgrind.
-# Debian 12. The FTP servers, Prometheus and valgrind are only unpacked, below target/lab (Debian's FTP servers exclude each
+# Brings what the tests and the demo run against: the nft tool, three FTP servers, four FTP clients, HAProxy, promtool, valgrind.
+# Debian 12. The FTP servers, HAProxy, Prometheus and valgrind are only unpacked, below target/lab (Debian's FTP servers exclude each
 # other, and nobody wants one started by a test): nothing of them is installed, started or enabled.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,7 +14,10 @@ installed=(
     libwrap0 libpam0g libcap2 libssl3 libsodium23      # what the unpacked servers are linked with
     libmemcached11 libmemcachedutil2 libhiredis0.14 libpcre2-8-0 libpcre2-posix3
 )
-unpacked=(vsftpd proftpd-core pure-ftpd prometheus valgrind)
+unpacked=(
+    vsftpd proftpd-core pure-ftpd prometheus valgrind
+    haproxy liblua5.3-0 libopentracing-c-wrapper0 libopentracing1 # with its libraries, which few have
+)
 
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then "$@"; return; fi
@@ -50,8 +53,8 @@ if [ ${#absent[@]} -gt 0 ]; then
 fi
 
 # A server that cannot find its libraries would fail later with less to go by.
-for binary in vsftpd proftpd pure-ftpd; do
-    if ldd "$lab/root/usr/sbin/$binary" | grep 'not found'; then
+for binary in vsftpd proftpd pure-ftpd haproxy; do
+    if LD_LIBRARY_PATH="$lab/root/usr/lib/$(uname -m)-linux-gnu" ldd "$lab/root/usr/sbin/$binary" | grep 'not found'; then
         echo "setup.sh: $binary lacks the libraries above; add their packages to the list in tests/setup.sh" >&2
         exit 1
     fi

@@ -54,6 +54,10 @@ pub const LINE_LENGTH: u32 = 4096;
 /// Commands that may wait for their replies: well beyond what clients that pipeline send.
 pub const PIPELINE: u32 = 32;
 
+/// How long a load balancer's PROXY header may take: it is sent with the first packet, and one that is lost is repeated after 1
+/// and 3 s.
+pub const PROXY_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How long connecting to the server may take: a lost SYN is repeated after 1, 3, 7 and 15 s.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 

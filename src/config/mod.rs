@@ -19,6 +19,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 pub use error::{Error, Place};
 pub use review::{ReloadChanges, reload_changes};
 pub use values::{PortRange, format_duration};
@@ -88,6 +90,18 @@ words! {
     Ftps {
         /// They become opaque: bytes are passed, announcements can no longer be read.
         Pass = "pass",
+    }
+}
+
+words! {
+    /// The PROXY header that servers are sent.
+    SendHeader {
+        /// None.
+        Off = "off",
+        /// A line of text.
+        V1 = "v1",
+        /// Binary.
+        V2 = "v2",
     }
 }
 
@@ -236,6 +250,17 @@ pub struct Listener {
     pub external: Vec<IpAddr>,
     /// The server's own passive range, for sessions that became opaque.
     pub passive_ports: Option<PortRange>,
+    /// Headers that load balancers send, and that servers are sent.
+    pub proxy_protocol: ProxyProtocol,
+}
+
+/// PROXY headers on control connections. Nothing of it in forward mode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyProtocol {
+    /// Whose connections must begin with one; if there is anybody, nobody else is let in.
+    pub accept_from: Vec<IpNet>,
+    /// What servers are sent.
+    pub send: SendHeader,
 }
 
 impl Listener {
@@ -349,6 +374,8 @@ pub struct Limits {
 /// Bounds on how long things take. None is zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeouts {
+    /// From a load balancer's connection to the end of its PROXY header.
+    pub proxy_header: Duration,
     /// Connecting to the server.
     pub connect: Duration,
     /// From the connection to a successful login.

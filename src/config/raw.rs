@@ -60,6 +60,18 @@ pub(super) struct RawListener {
     pub(super) external_address: Option<OneOrMany>,
     /// `ftps: pass`: the server's own passive range.
     pub(super) passive_ports: Option<Scalar>,
+    /// PROXY headers.
+    pub(super) proxy_protocol: Option<RawProxyProtocol>,
+}
+
+/// `listeners[].proxy_protocol`.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawProxyProtocol {
+    /// Networks whose connections begin with a header, one or a list.
+    pub(super) accept_from: Option<OneOrMany>,
+    /// off | v1 | v2: what servers are sent.
+    pub(super) send: Option<Scalar>,
 }
 
 /// `firewall`.
@@ -146,6 +158,8 @@ pub(super) struct RawLimits {
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawTimeouts {
+    /// How long a PROXY header may take.
+    pub(super) proxy_header: Option<Scalar>,
     /// How long connecting to the server may take.
     pub(super) connect: Option<Scalar>,
     /// How long a client may take to log in.

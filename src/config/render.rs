@@ -7,7 +7,7 @@ use std::fmt::Display;
 
 use super::raw::{
     OneOrMany, Raw, RawControl, RawData, RawFirewall, RawLimits, RawListener, RawLog, RawMetrics, RawNftables, RawPf,
-    RawPolicy, RawTimeouts, Scalar,
+    RawPolicy, RawProxyProtocol, RawTimeouts, Scalar,
 };
 use super::values::format_duration;
 use super::{Config, Firewall, Listener, Source};
@@ -42,6 +42,7 @@ impl From<&Config> for Raw {
                 pipeline: scalar(limits.pipeline),
             }),
             timeouts: Some(RawTimeouts {
+                proxy_header: scalar(format_duration(timeouts.proxy_header)),
                 connect: scalar(format_duration(timeouts.connect)),
                 login: scalar(format_duration(timeouts.login)),
                 idle: scalar(format_duration(timeouts.idle)),
@@ -75,6 +76,10 @@ impl From<&Listener> for RawListener {
             server: list(&listener.servers),
             external_address: list(&listener.external),
             passive_ports: listener.passive_ports.and_then(scalar),
+            proxy_protocol: Some(RawProxyProtocol {
+                accept_from: list(&listener.proxy_protocol.accept_from),
+                send: scalar(listener.proxy_protocol.send.as_str()),
+            }),
         }
     }
 }

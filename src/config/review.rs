@@ -98,6 +98,15 @@ impl Config {
                     .to_owned(),
             );
         }
+        for listener in &self.listeners {
+            if listener.proxy_protocol.accept_from.iter().any(|network| network.prefix_len() == 0) {
+                list.push(format!(
+                    "proxy_protocol.accept_from of listener {} takes everybody's word for who the client is; name the load \
+                     balancers alone",
+                    listener.name
+                ));
+            }
+        }
         for listener in self.listeners.iter().filter(|listener| listener.mode == Mode::Reverse) {
             for (ipv6, family) in [(false, "IPv4"), (true, "IPv6")] {
                 let listens = listener.listen.iter().any(|address| address.is_ipv6() == ipv6);

@@ -59,13 +59,14 @@ listeners:
     server: [ "192.0.2.10:21", "[2001:db8::10]:2121", "2001:db8::11", "192.0.2.11" ]
     external_address: [ 203.0.113.1 ]
     passive_ports: 50000-50100
+    proxy_protocol: { accept_from: [ 192.0.2.7, "2001:db8::/64" ], send: v2 }
 firewall:
   backend: nftables
   nftables: { table: gw, ownership: sets, mark: 0x20000000, mask: 0x30000000 }
   pf: { anchor: ftp, tag: ftpdata, queue: bulk }
 data: { ports: 50000-60000, pinhole_timeout: 90s, idle_timeout: 10m, on_control_close: keep }
 limits: { sessions: 10, sessions_per_client: 2, line_length: 512, pipeline: 8 }
-timeouts: { connect: 5s, login: 1m, idle: 1h30m }
+timeouts: { connect: 5s, proxy_header: 2s, login: 1m, idle: 1h30m }
 policy: {}
 metrics: { listen: "[::1]:9900" }
 log: { level: debug, format: json, transfers: null }

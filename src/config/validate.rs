@@ -1,9 +1,10 @@
 //! From the shape of the file to its meaning: every rule about values, each with its sentence and its remedy.
 //!
 //! Lives here: [`config`]. A fault comes with its key, such as `listeners[0].mode`; the caller finds its place in the text.
-//! Not here: one listener's rules (`listener.rs`, below), warnings (`review.rs`).
+//! Not here: one listener's rules (`listener.rs`, `proxy_protocol.rs`, below), warnings (`review.rs`).
 
 mod listener;
+mod proxy_protocol;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -332,6 +333,7 @@ fn limits(raw: RawLimits) -> Keyed<Limits> {
 
 fn timeouts(raw: RawTimeouts) -> Keyed<Timeouts> {
     Ok(Timeouts {
+        proxy_header: duration("timeouts.proxy_header", raw.proxy_header.as_ref(), defaults::PROXY_HEADER_TIMEOUT)?,
         connect: duration("timeouts.connect", raw.connect.as_ref(), defaults::CONNECT_TIMEOUT)?,
         login: duration("timeouts.login", raw.login.as_ref(), defaults::LOGIN_TIMEOUT)?,
         idle: duration("timeouts.idle", raw.idle.as_ref(), defaults::IDLE_TIMEOUT)?,

@@ -11,6 +11,7 @@ use crate::config::{self, Config};
 use crate::firewall::pf::rules::{Dialect, Options};
 use crate::firewall::{self, pf, worker};
 use crate::observe::logging::Format;
+use crate::protocol::proxy_header::Version;
 use crate::proxy;
 use crate::session;
 
@@ -59,6 +60,7 @@ pub(super) fn live(config: &Config, tracked: bool) -> proxy::Live {
         }),
         drain: (config.data.on_control_close == config::OnControlClose::Drain).then_some(config.data.drain_timeout),
         connect_timeout: config.timeouts.connect,
+        header_timeout: config.timeouts.proxy_header,
         sessions: config.limits.sessions as usize,
         sessions_per_client: config.limits.sessions_per_client as usize,
     }
@@ -84,6 +86,14 @@ pub(super) fn listener(listener: &config::Listener) -> proxy::ListenerSettings {
             config::Source::Address(addresses) => proxy::Source::Addresses(addresses.clone()),
         },
         announced: listener.external.clone(),
+        proxy_protocol: proxy::header::ProxyProtocol {
+            accept_from: listener.proxy_protocol.accept_from.clone(),
+            send: match listener.proxy_protocol.send {
+                config::SendHeader::Off => None,
+                config::SendHeader::V1 => Some(Version::V1),
+                config::SendHeader::V2 => Some(Version::V2),
+            },
+        },
     }
 }
 

@@ -18,6 +18,10 @@ use crate::pinhole::Announcement;
 use crate::session::data::{Direction, Outcome};
 use crate::session::effect::{EndReason, Refusal};
 
+mod rejection;
+
+pub use rejection::Rejection;
+
 /// The label value for what is in no table.
 pub const OTHER: &str = "other";
 
@@ -41,59 +45,6 @@ const TRANSFER_BUCKETS: [f64; 9] = [1e-3, 1e-2, 1e-1, 1.0, 10.0, 60.0, 600.0, 36
 /// Samples of histograms are kept one by one until somebody drains them. A scrape does; without scrapes every so many samples
 /// do, so that memory stays bounded without a timer that would wake an idle daemon.
 const DRAIN_EVERY: u32 = 10_000;
-
-/// Why a connection was turned away before it became a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Rejection {
-    /// `limits.sessions` is reached.
-    Sessions,
-    /// `limits.sessions_per_client` is reached.
-    SessionsPerClient,
-    /// The connection would have led back to the gateway itself.
-    Loop,
-    /// The original destination could not be learnt: no redirect rule.
-    NoDestination,
-    /// There is no server of the client's address family.
-    NoServer,
-    /// The server could not be reached.
-    Connect,
-    /// The server did not answer within `timeouts.connect`.
-    ConnectTimeout,
-    /// The daemon is going down.
-    Draining,
-    /// A fault of the gateway's own, such as no descriptors left.
-    Internal,
-}
-
-impl Rejection {
-    /// All of them, for tables of metrics.
-    pub const ALL: [Self; 9] = [
-        Self::Sessions,
-        Self::SessionsPerClient,
-        Self::Loop,
-        Self::NoDestination,
-        Self::NoServer,
-        Self::Connect,
-        Self::ConnectTimeout,
-        Self::Draining,
-        Self::Internal,
-    ];
-
-    /// The word that logs and metrics use.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Sessions => "sessions",
-            Self::SessionsPerClient => "sessions_per_client",
-            Self::Loop => "loop",
-            Self::NoDestination => "no_destination",
-            Self::NoServer => "no_server",
-            Self::Connect => "connect",
-            Self::ConnectTimeout => "connect_timeout",
-            Self::Draining => "draining",
-            Self::Internal => "internal",
-        }
-    }
-}
 
 /// Counts what happens. Clones count into the same metrics.
 #[derive(Clone)]

@@ -22,6 +22,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, timeout};
 
 use super::busy::Busy;
+use super::header::Told;
 use super::herald::Ear;
 use super::limits::Permit;
 use super::listener::Alive;
@@ -62,6 +63,8 @@ pub struct Admitted {
     pub client: TcpStream,
     /// Who dialled.
     pub peer: SocketAddr,
+    /// What a load balancer told of it, if one stands between.
+    pub told: Option<Told>,
     /// Where.
     pub listener: Arc<ListenerSettings>,
     /// What all sessions share.
@@ -91,9 +94,9 @@ pub fn run(admitted: Admitted) -> impl Future<Output = ()> + Send {
 
 /// The session, unless there is none to be had: then the client has been told why.
 async fn start(admitted: Admitted) -> Option<Driver> {
-    let Admitted { client, peer, listener, shared, live, permit, alive } = admitted;
+    let Admitted { client, peer, told, listener, shared, live, permit, alive } = admitted;
     let record = Record::start(shared.session_id(), listener.clone(), shared.clone());
-    let (way, server, source) = match begin(&client, peer, &listener, &shared, &live).await {
+    let (way, server, source) = match begin(&client, peer, told, &listener, &shared, &live).await {
         Ok(begun) => begun,
         Err((reason, why)) => {
             record.rejected(peer, reason, &why);
@@ -105,17 +108,8 @@ async fn start(admitted: Admitted) -> Option<Driver> {
         }
     };
     record.opened(peer, way, source);
-    let announced = origin::of_family(&listener.announced, way.original.ip());
-    let ends = Ends {
-        client: peer,
-        original: way.original,
-        source,
-        server: way.server,
-        announced,
-        // Another name of this host is where packets for that name arrive. If it is no address of this host, a gateway
-        // before this one translates it, and they arrive where the control connection did.
-        entrance: announced.filter(|address| shared.is_own(*address)),
-    };
+    let origin::Face { original, announced, entrance } = origin::face(way, &listener, &shared);
+    let ends = Ends { client: peer, original, source, server: way.server, announced, entrance };
     let session = Session::new(live.session.clone(), ends, shared.now());
     Some(Driver {
         scheduled: session.deadline().unwrap_or(Millis(u64::MAX / 2)),
@@ -137,6 +131,7 @@ async fn start(admitted: Admitted) -> Option<Driver> {
 async fn begin(
     client: &TcpStream,
     peer: SocketAddr,
+    told: Option<Told>,
     listener: &ListenerSettings,
     shared: &Shared,
     live: &Live,
@@ -144,9 +139,9 @@ async fn begin(
     let local = client.local_addr().map(origin::canonical);
     let local = local.and_then(|local| sys::tune(client).map(|()| local));
     let local = local.map_err(|error| (Rejection::Internal, error.to_string()))?;
-    let way =
-        origin::find(client, peer, local, listener, shared).map_err(|lost| (lost.counts_as(), lost.to_string()))?;
-    let connected = upstream::connect(way.server, peer, listener, live.connect_timeout).await;
+    let way = origin::find(client, peer, local, told, listener, shared)
+        .map_err(|lost| (lost.counts_as(), lost.to_string()))?;
+    let connected = upstream::connect(way, peer, listener, live.connect_timeout).await;
     let (server, source) = connected.map_err(|error| (error.counts_as(), error.to_string()))?;
     Ok((way, server, source))
 }

@@ -19,6 +19,17 @@ struct Counts {
     by_client: HashMap<IpAddr, usize>,
 }
 
+impl Counts {
+    fn add(&mut self, client: IpAddr, per_client: usize) -> Result<(), Full> {
+        let count = self.by_client.entry(client).or_default();
+        if *count >= per_client {
+            return Err(Full::Client);
+        }
+        *count += 1;
+        Ok(())
+    }
+}
+
 /// Which limit is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Full {
@@ -32,7 +43,8 @@ pub enum Full {
 #[derive(Debug)]
 pub struct Permit {
     counts: Arc<Mutex<Counts>>,
-    client: IpAddr,
+    /// Whose it is, once that is known.
+    client: Option<IpAddr>,
 }
 
 impl Limits {
@@ -45,12 +57,22 @@ impl Limits {
         if counts.all >= all {
             return Err(Full::Sessions);
         }
-        if counts.by_client.get(&client).is_some_and(|&n| n >= per_client) {
-            return Err(Full::Client);
+        counts.add(client, per_client)?;
+        counts.all += 1;
+        Ok(Permit { counts: self.counts.clone(), client: Some(client) })
+    }
+
+    /// A place for a client that is not known yet.
+    ///
+    /// # Errors
+    /// There are as many sessions as may be.
+    pub fn admit_unknown(&self, all: usize) -> Result<Permit, Full> {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if counts.all >= all {
+            return Err(Full::Sessions);
         }
         counts.all += 1;
-        *counts.by_client.entry(client).or_default() += 1;
-        Ok(Permit { counts: self.counts.clone(), client })
+        Ok(Permit { counts: self.counts.clone(), client: None })
     }
 
     /// Sessions that are in.
@@ -59,14 +81,27 @@ impl Limits {
     }
 }
 
+impl Permit {
+    /// Whose place it is. To be said once.
+    ///
+    /// # Errors
+    /// That client has as many as it may have.
+    pub fn belongs_to(&mut self, client: IpAddr, per_client: usize) -> Result<(), Full> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).add(client, per_client)?;
+        self.client = Some(client);
+        Ok(())
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts.all = counts.all.saturating_sub(1);
-        if let Some(n) = counts.by_client.get_mut(&self.client) {
+        let Some(client) = self.client else { return };
+        if let Some(n) = counts.by_client.get_mut(&client) {
             *n = n.saturating_sub(1);
             if *n == 0 {
-                counts.by_client.remove(&self.client);
+                counts.by_client.remove(&client);
             }
         }
     }
@@ -85,6 +120,21 @@ mod tests {
         let second = limits.admit(b, 2, 1).unwrap();
         assert_eq!(limits.admit("192.0.2.3".parse().unwrap(), 2, 1).unwrap_err(), Full::Sessions);
         drop((first, second));
+        assert_eq!(limits.sessions(), 0);
+        assert!(limits.counts.lock().unwrap().by_client.is_empty());
+    }
+
+    #[test]
+    fn a_place_counts_for_its_client_once_that_is_known() {
+        let limits = Limits::default();
+        let a: IpAddr = "192.0.2.1".parse().unwrap();
+        let (mut first, mut second) = (limits.admit_unknown(2).unwrap(), limits.admit_unknown(2).unwrap());
+        assert_eq!(limits.admit_unknown(2).unwrap_err(), Full::Sessions, "who is not known yet counts too");
+        assert_eq!(first.belongs_to(a, 1), Ok(()));
+        assert_eq!(second.belongs_to(a, 1), Err(Full::Client));
+        drop(second);
+        assert_eq!((limits.sessions(), limits.counts.lock().unwrap().by_client.get(&a)), (1, Some(&1)));
+        drop(first);
         assert_eq!(limits.sessions(), 0);
         assert!(limits.counts.lock().unwrap().by_client.is_empty());
     }

@@ -15,7 +15,7 @@ use super::crew::Crew;
 use super::driver::{self, Admitted};
 use super::limits::Full;
 use super::origin::canonical;
-use super::{GoingDown, ListenerSettings, Shared};
+use super::{GoingDown, ListenerSettings, Shared, header};
 use crate::observe::metrics::Rejection;
 
 /// Back-off after an accept error that will not pass by itself at once (no descriptors, no memory): from the first to the
@@ -88,28 +88,56 @@ fn admit(
     crew: &Crew,
     alive: &Alive,
 ) {
+    if settings.proxy_protocol.is_expected() {
+        return header::admit(stream, client, settings, shared, crew, alive);
+    }
     let live = shared.live();
     match shared.limits.admit(client.ip(), live.sessions, live.sessions_per_client) {
         Ok(permit) => {
             let (listener, shared, alive) = (settings.clone(), shared.clone(), alive.clone());
             let started = crew.start(stream, |stream| {
-                driver::run(Admitted { client: stream, peer: client, listener, shared, live, permit, alive })
+                driver::run(Admitted {
+                    client: stream,
+                    peer: client,
+                    told: None,
+                    listener,
+                    shared,
+                    live,
+                    permit,
+                    alive,
+                })
             });
-            if let Err(error) = started {
-                tracing::warn!(listener = settings.name, %client, %error, "cannot serve a connection; it is closed");
-            }
+            cannot_serve(started, client, settings);
         }
-        Err(full) => {
-            let (text, reason): (&[u8], _) = match full {
-                Full::Sessions => (b"421 Too many sessions on this gateway; try again later.\r\n", Rejection::Sessions),
-                Full::Client => {
-                    (b"421 Too many sessions from your address; end one first.\r\n", Rejection::SessionsPerClient)
-                }
-            };
-            shared.metrics.rejected(reason);
-            tracing::debug!(listener = settings.name, %client, reason = reason.as_str(), "connection turned away");
-            // A new connection has room for a line; if not, closing says enough.
-            let _ = stream.try_write(text);
-        }
+        Err(full) => turn_away(&stream, client, full, settings, shared),
+    }
+}
+
+/// Says so when a connection could not be given to a thread.
+pub(super) fn cannot_serve(started: io::Result<()>, client: SocketAddr, settings: &ListenerSettings) {
+    if let Err(error) = started {
+        tracing::warn!(listener = settings.name, %client, %error, "cannot serve a connection; it is closed");
+    }
+}
+
+/// Tells a client that there is no place, and leaves the connection to be closed.
+pub(super) fn turn_away(
+    stream: &TcpStream,
+    client: SocketAddr,
+    full: Full,
+    settings: &ListenerSettings,
+    shared: &Shared,
+) {
+    let (text, reason): (&[u8], _) = match full {
+        Full::Sessions => (b"421 Too many sessions on this gateway; try again later.\r\n", Rejection::Sessions),
+        Full::Client => (b"421 Too many sessions from your address; end one first.\r\n", Rejection::SessionsPerClient),
+    };
+    shared.metrics.rejected(reason);
+    tracing::debug!(listener = settings.name, %client, reason = reason.as_str(), "connection turned away");
+    // A new connection has room for a line; if not, closing says enough.
+    let _ = stream.try_write(text);
+    if settings.proxy_protocol.is_expected() {
+        // A socket closed with a header unread in it is reset, and the reset could overtake the line.
+        let _ = stream.try_read(&mut [0; 512]);
     }
 }

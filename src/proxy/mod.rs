@@ -3,6 +3,7 @@
 //! - `listener`: accepts, and turns away what is over a limit; never ends because of an accept error;
 //! - `crew`: the threads that sessions run on;
 //! - `limits`: who may still come in;
+//! - `header`: who a load balancer's client is, by the PROXY header that comes first;
 //! - `origin`: where a connection was going, and which server that means;
 //! - `upstream`: the connection to the server;
 //! - `drain`: data connections that may outlive their session for a while;
@@ -16,6 +17,7 @@ mod busy;
 pub mod crew;
 pub mod drain;
 pub mod driver;
+pub mod header;
 pub mod herald;
 pub mod limits;
 pub mod listener;
@@ -83,6 +85,8 @@ pub struct ListenerSettings {
     pub source: Source,
     /// What clients are told instead of the address they dialled, by family.
     pub announced: Vec<IpAddr>,
+    /// Headers that load balancers send, and that servers are sent.
+    pub proxy_protocol: header::ProxyProtocol,
 }
 
 /// What a reload may change; sessions take it as it is when they start.
@@ -92,6 +96,8 @@ pub struct Live {
     pub session: Arc<session::Settings>,
     /// Until the server's side of the session is connected.
     pub connect_timeout: Duration,
+    /// Until a load balancer's PROXY header is there.
+    pub header_timeout: Duration,
     /// How long data connections may go on when their session has ended; `None` if nobody then looks after them.
     pub drain: Option<Duration>,
     /// Most sessions at a time.

@@ -7,6 +7,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 
+use super::header::Told;
 use super::{Capture, ListenerSettings, Route, Shared};
 use crate::observe::limiter::Limiter;
 use crate::observe::metrics::Rejection;
@@ -53,9 +54,24 @@ pub struct Way {
     pub original: SocketAddr,
     /// `S`.
     pub server: SocketAddr,
+    /// Where the connection arrived: `O`, but for a load balancer's.
+    pub arrived: SocketAddr,
+    /// The load balancer that told `C` and `O`.
+    pub via: Option<SocketAddr>,
 }
 
-/// Finds the way of a connection that was just accepted.
+/// What of this host the client sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Face {
+    /// `O`, or the address of this host that stands for it.
+    pub original: SocketAddr,
+    /// What the client is told instead.
+    pub announced: Option<IpAddr>,
+    /// Where packets for that arrive, if not at `original`.
+    pub entrance: Option<IpAddr>,
+}
+
+/// Finds the way of a connection that was just accepted. `told`: by whom and what, if `client` is not the peer of the socket.
 ///
 /// # Errors
 /// It leads nowhere.
@@ -63,11 +79,13 @@ pub fn find(
     socket: &impl AsFd,
     client: SocketAddr,
     local: SocketAddr,
+    told: Option<Told>,
     listener: &ListenerSettings,
     shared: &Shared,
 ) -> Result<Way, Lost> {
+    let via = told.map(|told| told.sender);
     let redirected = match listener.capture {
-        Capture::Redirect => match sys::original_destination(socket, client, local) {
+        Capture::Redirect => match sys::original_destination(socket, via.unwrap_or(client), local) {
             Ok(original) => canonical(original),
             // Nothing redirected it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => local,
@@ -87,16 +105,38 @@ pub fn find(
                 let dialled_us = redirected == local && shared.listening.contains(&local.port());
                 return Err(if dialled_us { Lost::NotRedirected } else { Lost::Loop });
             }
-            Ok(Way { original: redirected, server: redirected })
+            // A header does not choose a server: whoever may send one could reach any host by it.
+            Ok(Way { original: redirected, server: redirected, arrived: redirected, via })
         }
         Route::Servers(servers) => {
             let server = *servers.iter().find(|s| s.is_ipv6() == client.is_ipv6()).ok_or(Lost::Family)?;
             if shared.listening.contains(&server.port()) && shared.is_own(server.ip()) {
                 return Err(Lost::Loop);
             }
-            Ok(Way { original: redirected, server })
+            let original = told.map_or(redirected, |told| told.dialled);
+            Ok(Way { original, server, arrived: redirected, via })
         }
     }
+}
+
+/// What of this host a client on this way sees.
+pub fn face(way: Way, listener: &ListenerSettings, shared: &Shared) -> Face {
+    face_of(way, of_family(&listener.announced, way.original.ip()), |address| shared.is_own(address))
+}
+
+fn face_of(way: Way, announced: Option<IpAddr>, is_own: impl Fn(IpAddr) -> bool) -> Face {
+    // Another name of this host is where packets for that name arrive. If it is no address of this host, a gateway before this
+    // one translates it, and they arrive where the control connection did.
+    let entrance = announced.filter(|address| is_own(*address));
+    let dialled = way.original.ip();
+    if way.via.is_none() || is_own(dialled) {
+        return Face { original: way.original, announced, entrance };
+    }
+    // A load balancer on another host was dialled. What it passes on of data connections arrives where its control connections
+    // do; and what a server sends must leave from an address of ours, or the client's answers would go to the load balancer.
+    let arrived = Some(way.arrived.ip()).filter(|at| at.is_ipv6() == dialled.is_ipv6() && !at.is_loopback());
+    let here = entrance.or(arrived).unwrap_or(dialled);
+    Face { original: SocketAddr::new(here, way.original.port()), announced: announced.or(Some(dialled)), entrance }
 }
 
 /// The same address, never an IPv4-mapped IPv6 one.
@@ -107,4 +147,60 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
 /// The first address of the family of `like`.
 pub fn of_family(addresses: &[IpAddr], like: IpAddr) -> Option<IpAddr> {
     addresses.iter().copied().find(|a| a.is_ipv6() == like.is_ipv6())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    /// What a client sees that dialled `dialled`, of a connection that arrived at `arrived`, by way of a load balancer or not.
+    fn seen(
+        dialled: &str,
+        arrived: &str,
+        via: bool,
+        announced: Option<&str>,
+    ) -> (String, Option<String>, Option<String>) {
+        let own = ["198.51.100.2", "10.20.0.1", "127.0.0.1", "2001:db8:51::2"].map(ip);
+        let way = Way {
+            original: SocketAddr::new(ip(dialled), 21),
+            server: "10.20.0.10:21".parse().unwrap(),
+            arrived: SocketAddr::new(ip(arrived), 21),
+            via: via.then(|| "192.0.2.7:40000".parse().unwrap()),
+        };
+        let face = face_of(way, announced.map(ip), |address| own.contains(&address));
+        assert_eq!(face.original.port(), 21);
+        let text = |address: Option<IpAddr>| address.map(|address| address.to_string());
+        (face.original.ip().to_string(), text(face.announced), text(face.entrance))
+    }
+
+    #[test]
+    fn a_client_sees_the_address_that_it_dialled_or_the_one_that_stands_for_it() {
+        let own = Some("198.51.100.2".to_owned());
+        let outer = Some("203.0.113.1".to_owned());
+        let of = |original: &str, announced: &Option<String>, entrance: &Option<String>| {
+            (original.to_owned(), announced.clone(), entrance.clone())
+        };
+        // Nobody between.
+        assert_eq!(seen("198.51.100.2", "198.51.100.2", false, None), of("198.51.100.2", &None, &None));
+        assert_eq!(seen("10.20.0.1", "10.20.0.1", false, own.as_deref()), of("10.20.0.1", &own, &own));
+        assert_eq!(seen("10.20.0.1", "10.20.0.1", false, outer.as_deref()), of("10.20.0.1", &outer, &None));
+        assert_eq!(seen("192.0.2.1", "192.0.2.1", false, None), of("192.0.2.1", &None, &None));
+        // A load balancer on this host: its address is ours.
+        assert_eq!(seen("198.51.100.2", "127.0.0.1", true, None), of("198.51.100.2", &None, &None));
+        assert_eq!(seen("198.51.100.2", "127.0.0.1", true, outer.as_deref()), of("198.51.100.2", &outer, &None));
+        // On another host: data connections that it passes on arrive where its control connections do.
+        let balancer = Some("203.0.113.80".to_owned());
+        assert_eq!(seen("203.0.113.80", "10.20.0.1", true, None), of("10.20.0.1", &balancer, &None));
+        // They come to us by themselves if we announce ourselves.
+        assert_eq!(seen("203.0.113.80", "10.20.0.1", true, own.as_deref()), of("198.51.100.2", &own, &own));
+        assert_eq!(seen("203.0.113.80", "10.20.0.1", true, outer.as_deref()), of("10.20.0.1", &outer, &None));
+        // Nothing better is known where it speaks another family to us than to its client, or is the second in a row here.
+        let six = Some("2001:db8::80".to_owned());
+        assert_eq!(seen("2001:db8::80", "10.20.0.1", true, None), of("2001:db8::80", &six, &None));
+        assert_eq!(seen("203.0.113.80", "127.0.0.1", true, None), of("203.0.113.80", &balancer, &None));
+    }
 }

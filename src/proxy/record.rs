@@ -56,6 +56,7 @@ impl Record {
             session = self.id,
             listener = self.listener.name,
             client = %client,
+            via = way.via.map(tracing::field::display),
             original = %way.original,
             source = %source,
             server = %way.server,

@@ -1,16 +1,20 @@
 //! The connection to the server.
 //!
-//! Lives here: source address, time limit, and what to tell the client when it fails. Not here: which server (`origin`).
+//! Lives here: source address, time limit, the PROXY header that comes first if there is to be one, and what to tell the client when
+//! it fails. Not here: which server (`origin`).
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{Instant, timeout_at};
 
-use super::origin::{self, canonical};
+use super::origin::{self, Way, canonical};
 use super::{ListenerSettings, Source};
 use crate::observe::metrics::Rejection;
+use crate::protocol::proxy_header;
 use crate::sys;
 
 /// Why there is no connection. The text is for the client, after `421 `, and for the log.
@@ -38,16 +42,18 @@ impl Unreachable {
     }
 }
 
-/// Connects to `server` as the listener says, and says which source address it got.
+/// Connects to the way's server as the listener says, and says which source address it got.
 ///
 /// # Errors
 /// There is no connection.
 pub async fn connect(
-    server: SocketAddr,
+    way: Way,
     client: SocketAddr,
     listener: &ListenerSettings,
     limit: Duration,
 ) -> Result<(TcpStream, SocketAddr), Unreachable> {
+    let server = way.server;
+    let until = Instant::now() + limit;
     let from = match &listener.source {
         Source::Gateway => sys::From::Any,
         Source::Client => sys::From::Foreign(client.ip()),
@@ -57,7 +63,7 @@ pub async fn connect(
     };
     let failed = |error| Unreachable::Failed(server, error);
     let socket = TcpSocket::from_std_stream(sys::connecting_socket(server, from).map_err(failed)?);
-    let stream = match tokio::time::timeout(limit, socket.connect(server)).await {
+    let mut stream = match timeout_at(until, socket.connect(server)).await {
         Ok(connected) => connected.map_err(failed)?,
         Err(_) => return Err(Unreachable::Timeout(server, limit)),
     };
@@ -66,6 +72,13 @@ pub async fn connect(
     // In forward mode the administrator did not choose the server: it must not be us.
     if matches!(listener.route, super::Route::Original) && source.ip() == server.ip() {
         return Err(Unreachable::Loop(server));
+    }
+    if let Some(version) = listener.proxy_protocol.send {
+        let header = proxy_header::write(version, client, way.original);
+        match timeout_at(until, stream.write_all(&header)).await {
+            Ok(sent) => sent.map_err(failed)?,
+            Err(_) => return Err(Unreachable::Timeout(server, limit)),
+        }
     }
     Ok((stream, source))
 }

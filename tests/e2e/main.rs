@@ -18,6 +18,8 @@ mod modes;
 mod nothing_left;
 mod observe;
 mod pinholes;
+mod proxy_headers;
+mod proxy_protocol;
 mod the_lab_itself;
 mod tracking;
 mod transfers;

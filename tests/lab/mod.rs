@@ -41,6 +41,7 @@ pub mod fake_server;
 pub mod files;
 pub mod flowing;
 pub mod ftpgate;
+pub mod haproxy;
 pub mod host;
 pub mod kernel;
 pub mod matrix;

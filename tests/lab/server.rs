@@ -71,6 +71,12 @@ pub struct Server {
 impl Server {
     /// Starts it and waits until it greets on port 21.
     pub fn start(kind: ServerKind, host: &Host) -> Self {
+        Self::start_with(kind, host, "")
+    }
+
+    /// The same with further lines of configuration, which only vsftpd takes here.
+    pub fn start_with(kind: ServerKind, host: &Host, settings: &str) -> Self {
+        assert!(settings.is_empty() || kind == ServerKind::Vsftpd);
         let folder = Folder::new();
         let root = folder.file("served");
         std::fs::create_dir(&root).unwrap();
@@ -79,7 +85,7 @@ impl Server {
             set_mode(&folder.write(&format!("served/{name}"), content), 0o644);
         }
         let daemon = match kind {
-            ServerKind::Vsftpd => vsftpd(host, &folder, &root),
+            ServerKind::Vsftpd => vsftpd(host, &folder, &root, settings),
             ServerKind::Proftpd => proftpd(host, &folder, &root),
             ServerKind::PureFtpd => pure_ftpd(host, &folder, &root),
         };
@@ -158,13 +164,14 @@ fn greets(host: &Host, address: SocketAddr) -> bool {
     stream.read_exact(&mut code).is_ok() && &code == b"220"
 }
 
-fn binary(name: &str) -> String {
+/// A program that `tests/setup.sh` has unpacked.
+pub(super) fn binary(name: &str) -> String {
     let path = project("target/lab/root/usr").join(name);
     assert!(path.exists(), "{} is missing: run tests/setup.sh first (`make test` does)", path.display());
     path.to_string_lossy().into_owned()
 }
 
-fn vsftpd(host: &Host, folder: &Folder, root: &Path) -> Daemon {
+fn vsftpd(host: &Host, folder: &Folder, root: &Path, settings: &str) -> Daemon {
     let (low, high) = PASSIVE_PORTS;
     // `daemon` is a user that every Debian has and whose home is there: vsftpd goes there before it goes to `anon_root`.
     std::fs::create_dir(folder.file("empty")).unwrap();
@@ -179,7 +186,7 @@ fn vsftpd(host: &Host, folder: &Folder, root: &Path) -> Daemon {
              anon_world_readable_only=NO\nanon_umask=022\n\
              pasv_min_port={low}\npasv_max_port={high}\nconnect_from_port_20=YES\nasync_abor_enable=YES\n\
              seccomp_sandbox=NO\nisolate=NO\nisolate_network=NO\n\
-             xferlog_enable=YES\nxferlog_std_format=YES\nxferlog_file={}\nftpd_banner=vsftpd of the lab\n",
+             xferlog_enable=YES\nxferlog_std_format=YES\nxferlog_file={}\nftpd_banner=vsftpd of the lab\n{settings}",
             root.display(),
             empty.display(),
             folder.file(TRANSFER_LOG).display(),

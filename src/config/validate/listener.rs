@@ -8,7 +8,7 @@ use super::super::raw::{OneOrMany, RawListener};
 use super::super::system::{System, capture_fits};
 use super::super::values::Fault;
 use super::super::{Capture, Ftps, Listener, Mode, Source, defaults};
-use super::{Keyed, address, endpoint, keyed, later, ports, word};
+use super::{Keyed, address, endpoint, keyed, later, ports, proxy_protocol, word};
 
 /// All listeners; at least one, and no two in each other's way.
 pub(super) fn all(raw: Vec<RawListener>, system: System) -> Keyed<Vec<Listener>> {
@@ -95,7 +95,8 @@ fn one(index: usize, raw: RawListener, system: System) -> Keyed<Listener> {
     let servers = servers(&key("server"), raw.server.unwrap_or_default(), mode)?;
     let external = external(&key("external_address"), raw.external_address.unwrap_or_default(), mode)?;
     let passive_ports = raw.passive_ports.map(|value| ports(&key("passive_ports"), &value)).transpose()?;
-    Ok(Listener { name, listen, mode, capture, source, ftps, servers, external, passive_ports })
+    let proxy_protocol = proxy_protocol::section(&key("proxy_protocol"), raw.proxy_protocol.unwrap_or_default(), mode)?;
+    Ok(Listener { name, listen, mode, capture, source, ftps, servers, external, passive_ports, proxy_protocol })
 }
 
 /// A name that needs no quoting in logs and metrics.
