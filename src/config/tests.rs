@@ -281,8 +281,7 @@ fn sources_are_checked() {
 fn firewalls_are_checked() {
     let with = |line: &str| format!("{SMALL}firewall:\n  {line}\n");
     refused(&with("backend: pf"), "firewall.backend", Some((3, 12)), "this is neither", "firewall.pf.dialect");
-    refused(&with("backend: relay"), "firewall.backend", Some((3, 12)), "the relay backend yet", "dry-run");
-    refused(&with("backend: iptables"), "firewall.backend", Some((3, 12)), "iptables", "nftables, pf, dry-run, relay");
+    refused(&with("backend: iptables"), "firewall.backend", Some((3, 12)), "iptables", "nftables, pf, relay, dry-run");
     let key = "firewall.nftables.table";
     for name in ["a;b", "9a", "a-b", "a b", "\"\"", "\"{}\"", "ä", "a12345678901234567890123456789012"] {
         refused(
@@ -462,7 +461,7 @@ fn arguments_make_a_gateway_in_front_of_a_server() {
     for (result, key) in [
         (from(&["2121"], &["192.0.2.10"], None, None), "--listen"),
         (from(&["127.0.0.1:2121"], &["ftp.example.net"], None, None), "--server"),
-        (from(&["127.0.0.1:2121"], &["192.0.2.10"], Some("relay"), None), "--backend"),
+        (from(&["127.0.0.1:2121"], &["192.0.2.10"], Some("iptables"), None), "--backend"),
         (from(&["127.0.0.1:2121"], &["192.0.2.10"], None, Some("x")), "--metrics"),
     ] {
         let error = result.unwrap_err();

@@ -1,7 +1,7 @@
 //! Firewall: the packet filter, as the rest of the program sees it.
 //!
 //! Lives here: the [`Backend`] trait that each packet filter implements, its error, and what the caller can do about it. Below it: `worker`
-//! (the one thread that owns a backend), `ports` (which port an entrance gets), `nftables`, `dry_run`; `tracking` (what
+//! (the one thread that owns a backend), `ports` (which port an entrance gets), `nftables`, `relay`, `dry_run`; `tracking` (what
 //! becomes of data connections) and `conntrack` (where Linux tells), `netlink` (what that and `nftables` share). Not here: FTP, and
 //! any decision whether a pinhole should be opened.
 
@@ -13,6 +13,7 @@ mod netlink;
 pub mod nftables;
 pub mod pf;
 pub mod ports;
+pub mod relay;
 // pf is asked what there is; conntrack's events are what the rest of it is for.
 #[cfg_attr(not(target_os = "linux"), allow(dead_code, unused_imports))]
 pub mod tracking;
@@ -83,11 +84,14 @@ pub struct Habits {
     pub one_shot: bool,
     /// Steps that one transaction should have at most: what comes later must not wait for long.
     pub largest_batch: usize,
+    /// It listens at entrances itself (the relay): they must be addresses of this host, and their ports are always its own to
+    /// choose, also where the target's address is the entrance's.
+    pub listens: bool,
 }
 
 impl Default for Habits {
     fn default() -> Self {
-        Self { one_shot: true, largest_batch: 100 }
+        Self { one_shot: true, largest_batch: 100, listens: false }
     }
 }
 
@@ -136,14 +140,24 @@ pub enum ErrorKind {
     Full,
     /// The packet filter is in the middle of something. Passes within milliseconds.
     Busy,
+    /// Somebody else has the port of the entrance. Another one may be free.
+    InUse,
     /// Anything else.
     Other,
 }
 
 impl ErrorKind {
     /// All of them, for tables of metrics.
-    pub const ALL: [Self; 7] =
-        [Self::Permission, Self::Missing, Self::Taken, Self::Unsupported, Self::Full, Self::Busy, Self::Other];
+    pub const ALL: [Self; 8] = [
+        Self::Permission,
+        Self::Missing,
+        Self::Taken,
+        Self::Unsupported,
+        Self::Full,
+        Self::Busy,
+        Self::InUse,
+        Self::Other,
+    ];
 
     /// The word that logs and metrics use.
     pub fn as_str(self) -> &'static str {
@@ -154,6 +168,7 @@ impl ErrorKind {
             Self::Unsupported => "unsupported",
             Self::Full => "full",
             Self::Busy => "busy",
+            Self::InUse => "in_use",
             Self::Other => "other",
         }
     }

@@ -33,6 +33,9 @@ use crate::pinhole::{EntrancePort, Key, Pinhole, Request, SessionId};
 /// How long to wait before each further try when the packet filter is busy.
 const BUSY_PAUSES: [Duration; 2] = [Duration::ZERO, Duration::from_millis(5)];
 
+/// How often another port is tried for an entrance when somebody else on this host has the one that was chosen.
+const OTHER_PORTS: u8 = 8;
+
 /// What the thread needs to know besides its backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -83,6 +86,8 @@ struct Order {
     session: SessionId,
     request: Request,
     asked: Instant,
+    /// Ports that somebody else had.
+    missed: u8,
     /// For the lease. The thread has no sender of its own: with one it would wait for ever.
     inbox: Sender<Message>,
     answer: oneshot::Sender<Result<Lease, Error>>,
@@ -117,7 +122,8 @@ impl Firewall {
     /// Asks for a pinhole for a session. Never blocks.
     pub fn open(&self, session: SessionId, request: Request) -> Opening {
         let (sender, answer) = oneshot::channel();
-        let order = Order { session, request, asked: Instant::now(), inbox: self.inbox.clone(), answer: sender };
+        let order =
+            Order { session, request, asked: Instant::now(), missed: 0, inbox: self.inbox.clone(), answer: sender };
         // If the thread is gone, the other end of `answer` is dropped here, and that is the answer.
         let _ = self.inbox.send(Message::Open(order));
         Opening { answer }
@@ -313,7 +319,9 @@ impl Worker {
 
     /// The port of the entrance; none if all are in force.
     fn entrance_port(&mut self, request: &Request, batch: &mut Vec<Step>) -> Option<u16> {
-        if let EntrancePort::Fixed(port) = request.entrance_port {
+        if let EntrancePort::Fixed(port) = request.entrance_port
+            && !self.backend.habits().listens
+        {
             return Some(port);
         }
         let now = Instant::now();
@@ -411,10 +419,16 @@ impl Worker {
 
     fn failed(&mut self, step: Step, error: Error) {
         match step {
-            Step::Open(pinhole, order) => {
+            Step::Open(pinhole, mut order) => {
                 // A lease that was to be replaced still holds what it held.
                 if !self.held.contains_key(&pinhole.key()) {
                     self.ports.release(pinhole.key(), Instant::now());
+                }
+                if error.kind() == ErrorKind::InUse && order.missed < OTHER_PORTS {
+                    order.missed += 1;
+                    let mut batch = Vec::new();
+                    self.prepare_open(order, &mut batch);
+                    return self.carry_out(&mut batch);
                 }
                 let _ = order.answer.send(Err(error));
             }

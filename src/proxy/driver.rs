@@ -105,17 +105,8 @@ async fn start(admitted: Admitted) -> Option<Driver> {
         }
     };
     record.opened(peer, way, source);
-    let announced = origin::of_family(&listener.announced, way.original.ip());
-    let ends = Ends {
-        client: peer,
-        original: way.original,
-        source,
-        server: way.server,
-        announced,
-        // Another name of this host is where packets for that name arrive. If it is no address of this host, a gateway
-        // before this one translates it, and they arrive where the control connection did.
-        entrance: announced.filter(|address| shared.is_own(*address)),
-    };
+    let (announced, entrance) = origin::entrance(&way, &listener, &shared);
+    let ends = Ends { client: peer, original: way.original, source, server: way.server, announced, entrance };
     let session = Session::new(live.session.clone(), ends, shared.now());
     Some(Driver {
         scheduled: session.deadline().unwrap_or(Millis(u64::MAX / 2)),

@@ -53,6 +53,8 @@ pub struct Way {
     pub original: SocketAddr,
     /// `S`.
     pub server: SocketAddr,
+    /// The address of ours that the connection has arrived at.
+    pub local: SocketAddr,
 }
 
 /// Finds the way of a connection that was just accepted.
@@ -87,14 +89,14 @@ pub fn find(
                 let dialled_us = redirected == local && shared.listening.contains(&local.port());
                 return Err(if dialled_us { Lost::NotRedirected } else { Lost::Loop });
             }
-            Ok(Way { original: redirected, server: redirected })
+            Ok(Way { original: redirected, server: redirected, local })
         }
         Route::Servers(servers) => {
             let server = *servers.iter().find(|s| s.is_ipv6() == client.is_ipv6()).ok_or(Lost::Family)?;
             if shared.listening.contains(&server.port()) && shared.is_own(server.ip()) {
                 return Err(Lost::Loop);
             }
-            Ok(Way { original: redirected, server })
+            Ok(Way { original: redirected, server, local })
         }
     }
 }
@@ -107,4 +109,18 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
 /// The first address of the family of `like`.
 pub fn of_family(addresses: &[IpAddr], like: IpAddr) -> Option<IpAddr> {
     addresses.iter().copied().find(|a| a.is_ipv6() == like.is_ipv6())
+}
+
+/// What clients are told instead of the address they dialled, and where they then arrive if not there.
+pub fn entrance(way: &Way, listener: &ListenerSettings, shared: &Shared) -> (Option<IpAddr>, Option<IpAddr>) {
+    let announced = of_family(&listener.announced, way.original.ip());
+    // Another name of this host is where packets for that name arrive. If it is no address of this host, a gateway before this
+    // one translates it, and they arrive where the control connection did.
+    let entrance = announced.filter(|address| shared.is_own(*address));
+    if !shared.firewall.habits().listens || shared.is_own(way.original.ip()) {
+        return (announced, entrance);
+    }
+    // What the client dialled is no address of ours, and where no packet filter translates, only ours can be dialled.
+    let local = way.local.ip();
+    (announced.or(Some(local)), entrance.or(Some(local)))
 }

@@ -1,0 +1,113 @@
+//! Door: one entrance that is listened at.
+//!
+//! Lives here: the listening socket and its faults in sentences; accepting, until everybody who is expected is in or their time is
+//! over. Not here: who is expected (`book`), what follows (`copy`).
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::super::{Error, ErrorKind};
+use super::book::Number;
+use super::{Incident, Shared, copy};
+use crate::sys;
+
+/// Back-off after an accept that failed: from the first to the second, doubling. Who knocks waits meanwhile.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// Listens, from now on.
+///
+/// # Errors
+/// Says in one sentence what is in the way.
+pub(super) fn listen(entrance: SocketAddr) -> Result<TcpListener, Error> {
+    sys::listen(entrance, false).and_then(TcpListener::from_std).map_err(|error| explain(entrance, &error))
+}
+
+/// The sentence, and what the caller can do about it.
+fn explain(entrance: SocketAddr, error: &io::Error) -> Error {
+    use nix::errno::Errno;
+    let (kind, advice) = match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EADDRINUSE) => {
+            (ErrorKind::InUse, "another program has that port; give ftpgate a range of its own with data.ports")
+        }
+        Some(Errno::EADDRNOTAVAIL) => (
+            ErrorKind::Unsupported,
+            "that is no address of this host, and the relay can listen at no other: see docs/relay.md",
+        ),
+        Some(Errno::EACCES | Errno::EPERM) => {
+            (ErrorKind::Permission, "the system does not let this process listen there")
+        }
+        Some(Errno::EMFILE | Errno::ENFILE) => {
+            (ErrorKind::Full, "raise the limit of open files, or lower limits.sessions")
+        }
+        Some(Errno::ENOBUFS | Errno::ENOMEM) => (ErrorKind::Full, "the kernel is short of memory"),
+        _ => (ErrorKind::Other, "see the cause"),
+    };
+    Error::new(kind, format!("cannot listen on {entrance} for a data connection: {error}; {advice}"))
+}
+
+/// Accepts until the door is shut.
+pub(super) async fn serve(shared: Arc<Shared>, entrance: SocketAddr, number: Number) {
+    let mut back_off = BACK_OFF.0;
+    loop {
+        let Some(until) = shared.book().expire(entrance, number) else { return };
+        let accepted = poll_fn(|context| shared.book().poll_accept(entrance, number, context));
+        match timeout_at(Instant::from_std(until), accepted).await {
+            // Somebody's time is over.
+            Err(_) => {}
+            Ok(None) => return,
+            Ok(Some(Ok((stream, peer)))) => {
+                back_off = BACK_OFF.0;
+                receive(&shared, entrance, number, stream, peer);
+            }
+            Ok(Some(Err(error))) => {
+                shared.report(Incident::Accept);
+                tracing::debug!(%entrance, %error, "cannot accept a data connection for now");
+                sleep(back_off).await;
+                back_off = (back_off * 2).min(BACK_OFF.1);
+            }
+        }
+    }
+}
+
+/// Lets the right one in, and turns everybody else away.
+fn receive(shared: &Arc<Shared>, entrance: SocketAddr, number: Number, stream: TcpStream, peer: SocketAddr) {
+    // Until all has passed, whatever ends it resets it. A socket that was reset already may refuse.
+    let _ = sys::reset_on_close(&stream, true);
+    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    let mut book = shared.book();
+    let Some(pinhole) = book.admit(entrance, number, peer.ip()) else {
+        drop(book);
+        shared.report(Incident::WrongPeer);
+        tracing::debug!(%entrance, %peer, "refused a data connection: its peer is not the one that is expected");
+        return;
+    };
+    let ended = shared.begin(&mut book, &pinhole, peer);
+    let flow = ended.flow;
+    // What follows must find the book free, also if the task is dropped at once.
+    drop(book);
+    shared.watches.tell();
+    let task = tokio::spawn(copy::run(ended, stream, pinhole)).abort_handle();
+    shared.book().run(&flow, task);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_in_the_way_is_said() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let error = listen(taken.local_addr().unwrap()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InUse);
+        assert!(error.to_string().contains("data.ports"), "{error}");
+        let error = listen("192.0.2.1:50000".parse().unwrap()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.to_string().contains("no address of this host"), "{error}");
+    }
+}
