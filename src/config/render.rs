@@ -10,7 +10,7 @@ use super::raw::{
     RawPolicy, RawTimeouts, Scalar,
 };
 use super::values::format_duration;
-use super::{Backend, Config, Firewall, Listener, Source};
+use super::{Backend, Config, Firewall, Listener, Source, defaults};
 
 fn scalar(value: impl Display) -> Option<Scalar> {
     Some(Scalar(value.to_string()))
@@ -124,6 +124,8 @@ impl Raw {
             listeners: Some(vec![listener]),
             firewall: Some(RawFirewall { backend: scalar(backend), ..RawFirewall::default() }),
             metrics: Some(metrics.map(|listen| RawMetrics { listen: scalar(listen) })),
+            limits: (backend == Backend::Relay.as_str())
+                .then(|| RawLimits { sessions: scalar(defaults::RELAYED_SESSIONS), ..RawLimits::default() }),
             // Nothing that needs a folder or a privilege; who chooses pf has both, and gives the latter up.
             control: Some(RawControl { socket: Some(None) }),
             user: (backend != Backend::Pf.as_str()).then_some(None),

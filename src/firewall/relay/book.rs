@@ -12,12 +12,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
 use super::super::tracking::{Counters, Flow, Kind, Tally, Tuple};
 use super::{Shared, event};
 use crate::pinhole::{Key, Pinhole};
+
+/// Of those who have knocked, so many are looked at when a pinhole is closed.
+const MOST_KNOCKED: usize = 64;
 
 /// Tells doors, and connections, apart.
 pub(super) type Number = u64;
@@ -133,6 +137,21 @@ impl Book {
         if let Some(door) = self.doors.get_mut(&pinhole.entrance) {
             door.expected.remove(&pinhole.initiator);
         }
+    }
+
+    /// Those who have knocked at a pinhole's door and have not been looked at yet, with the number of the door. A server that has
+    /// little to say connects, sends, closes and says 226 in one go: then the pinhole is closed by that 226 while its
+    /// connection still waits here.
+    pub(super) fn knocked(&self, pinhole: &Pinhole) -> (Number, Vec<(TcpStream, SocketAddr)>) {
+        let door = self.doors.get(&pinhole.entrance).filter(|door| door.expected.contains_key(&pinhole.initiator));
+        let Some(door) = door else { return (0, Vec::new()) };
+        // Not by the runtime's own accept, which would forget whom to wake.
+        let accept = || {
+            let (socket, peer) = SockRef::from(&door.listener).accept().ok()?;
+            socket.set_nonblocking(true).ok()?;
+            Some((TcpStream::from_std(socket.into()).ok()?, peer.as_socket()?))
+        };
+        (door.number, std::iter::from_fn(accept).take(MOST_KNOCKED).collect())
     }
 
     /// Shuts doors at which nobody is expected; at once, so that their addresses can be had again.

@@ -13,8 +13,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::super::{Error, ErrorKind};
-use super::book::Number;
+use super::book::{Book, Ended, Number};
 use super::{Incident, Shared, copy};
+use crate::pinhole::Pinhole;
 use crate::sys;
 
 /// Back-off after an accept that failed: from the first to the second, doubling. Who knocks waits meanwhile.
@@ -75,22 +76,45 @@ pub(super) async fn serve(shared: Arc<Shared>, entrance: SocketAddr, number: Num
     }
 }
 
-/// Lets the right one in, and turns everybody else away.
+/// Somebody who may come in, and by what.
+pub(super) struct Guest {
+    ended: Ended,
+    stream: TcpStream,
+    pinhole: Pinhole,
+}
+
 fn receive(shared: &Arc<Shared>, entrance: SocketAddr, number: Number, stream: TcpStream, peer: SocketAddr) {
+    let guest = admit(shared, &mut shared.book(), entrance, number, stream, peer);
+    if let Some(guest) = guest {
+        let_in(shared, guest);
+    }
+}
+
+/// Admits the right one, and turns everybody else away.
+pub(super) fn admit(
+    shared: &Arc<Shared>,
+    book: &mut Book,
+    entrance: SocketAddr,
+    number: Number,
+    stream: TcpStream,
+    peer: SocketAddr,
+) -> Option<Guest> {
     // Until all has passed, whatever ends it resets it. A socket that was reset already may refuse.
     let _ = sys::reset_on_close(&stream, true);
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-    let mut book = shared.book();
     let Some(pinhole) = book.admit(entrance, number, peer.ip()) else {
-        drop(book);
         shared.report(Incident::WrongPeer);
         tracing::debug!(%entrance, %peer, "refused a data connection: its peer is not the one that is expected");
-        return;
+        return None;
     };
-    let ended = shared.begin(&mut book, &pinhole, peer);
+    let ended = shared.begin(book, &pinhole, peer);
+    Some(Guest { ended, stream, pinhole })
+}
+
+/// Starts the task that copies. The book must be free: a task that cannot be started is dropped at once, and takes itself off.
+pub(super) fn let_in(shared: &Arc<Shared>, guest: Guest) {
+    let Guest { ended, stream, pinhole } = guest;
     let flow = ended.flow;
-    // What follows must find the book free, also if the task is dropped at once.
-    drop(book);
     shared.watches.tell();
     let task = tokio::spawn(copy::run(ended, stream, pinhole)).abort_handle();
     shared.book().run(&flow, task);

@@ -183,20 +183,27 @@ impl Backend for Relay {
         let _inside = runtime.enter();
         let mut book = self.shared.book();
         let mut listeners = self.listeners(&book, changes)?;
-        let mut opened = Vec::new();
+        let (mut opened, mut guests) = (Vec::new(), Vec::new());
         for change in changes {
             match change {
                 Change::Open(pinhole) => {
                     let listener = listeners.remove(&pinhole.entrance);
                     opened.extend(book.open(pinhole, listener).map(|number| (pinhole.entrance, number)));
                 }
-                Change::Close(pinhole) => book.close(pinhole),
+                Change::Close(pinhole) => {
+                    let (number, knocked) = book.knocked(pinhole);
+                    for (stream, peer) in knocked {
+                        guests.extend(door::admit(&self.shared, &mut book, pinhole.entrance, number, stream, peer));
+                    }
+                    book.close(pinhole);
+                }
                 Change::Reset(reset) => book.reset(&reset.flow),
             }
         }
         book.shut_doors();
         // A task that cannot be started is dropped at once, which must find the book free.
         drop(book);
+        guests.into_iter().for_each(|guest| door::let_in(&self.shared, guest));
         for (entrance, number) in opened {
             let task = runtime.spawn(door::serve(Arc::clone(&self.shared), entrance, number)).abort_handle();
             self.shared.book().attend(entrance, number, task);
