@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::*;
 
+mod relay;
+
 const SMALL: &str = "listeners: [ { listen: \"0.0.0.0:8021\" } ]\n";
 
 fn parse(text: &str) -> Config {
@@ -387,7 +389,7 @@ fn numbers_times_and_names_are_checked() {
         "wait",
         "reset, drain, keep",
     );
-    refused(&with("data: { tracking: on }"), "data.tracking", Some((2, 19)), "\"on\"", "conntrack, states, off");
+    refused(&with("data: { tracking: on }"), "data.tracking", Some((2, 19)), "\"on\"", "conntrack, states, relay, off");
     refused(&with("metrics: { listen: 9821 }"), "metrics.listen", Some((2, 20)), "not an address", "");
     refused(&with("log: { level: loud }"), "log.level", Some((2, 15)), "loud", "error, warn, info, debug, trace");
     refused(&with("log: { transfers: xferlog }"), "log.transfers", Some((2, 19)), "absolute", "null");

@@ -7,6 +7,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -57,14 +58,22 @@ pub(super) async fn serve(shared: Arc<Shared>, entrance: SocketAddr, number: Num
     let mut back_off = BACK_OFF.0;
     loop {
         let Some(until) = shared.book().expire(entrance, number) else { return };
-        let accepted = poll_fn(|context| shared.book().poll_accept(entrance, number, context));
+        // Taken out of the queue and looked at under one lock: in between nobody may shut the door.
+        let accepted = poll_fn(|context| {
+            let mut book = shared.book();
+            let knock = ready!(book.poll_accept(entrance, number, context));
+            let look = |(stream, peer)| admit(&shared, &mut book, entrance, number, stream, peer);
+            Poll::Ready(knock.map(|accepted| accepted.map(look)))
+        });
         match timeout_at(Instant::from_std(until), accepted).await {
             // Somebody's time is over.
             Err(_) => {}
             Ok(None) => return,
-            Ok(Some(Ok((stream, peer)))) => {
+            Ok(Some(Ok(guest))) => {
                 back_off = BACK_OFF.0;
-                receive(&shared, entrance, number, stream, peer);
+                if let Some(guest) = guest {
+                    let_in(&shared, guest);
+                }
             }
             Ok(Some(Err(error))) => {
                 shared.report(Incident::Accept);
@@ -81,13 +90,6 @@ pub(super) struct Guest {
     ended: Ended,
     stream: TcpStream,
     pinhole: Pinhole,
-}
-
-fn receive(shared: &Arc<Shared>, entrance: SocketAddr, number: Number, stream: TcpStream, peer: SocketAddr) {
-    let guest = admit(shared, &mut shared.book(), entrance, number, stream, peer);
-    if let Some(guest) = guest {
-        let_in(shared, guest);
-    }
 }
 
 /// Admits the right one, and turns everybody else away.

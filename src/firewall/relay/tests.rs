@@ -54,7 +54,17 @@ fn dial(from: &str, to: SocketAddr) -> std::io::Result<TcpStream> {
 }
 
 fn accept(target: &TcpListener) -> (TcpStream, SocketAddr) {
-    let (stream, peer) = target.accept().unwrap();
+    target.set_nonblocking(true).unwrap();
+    let end = Instant::now() + PATIENCE;
+    let (stream, peer) = loop {
+        match target.accept() {
+            Err(error) if error.kind() == Io::WouldBlock && Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            other => break other.unwrap(),
+        }
+    };
+    stream.set_nonblocking(false).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     (stream, peer)
 }
