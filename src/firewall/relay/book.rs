@@ -6,6 +6,7 @@
 //! An entrance can be announced to several hosts at a time, so a door has a list of those who are expected there.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -83,6 +84,8 @@ struct Live {
     task: Option<AbortHandle>,
     /// It was asked to end before it had a task.
     reset: bool,
+    /// Its target is connected.
+    arrived: bool,
 }
 
 /// All of it.
@@ -92,6 +95,8 @@ pub(super) struct Book {
     live: HashMap<Number, Live>,
     by_client: HashMap<IpAddr, usize>,
     unclaimed: HashMap<Key, Flow>,
+    /// Connections whose target is not connected yet.
+    on_their_way: HashMap<Key, usize>,
     next: Number,
 }
 
@@ -142,8 +147,8 @@ impl Book {
     /// Those who have knocked at a pinhole's door and have not been looked at yet, with the number of the door. A server that has
     /// little to say connects, sends, closes and says 226 in one go: then the pinhole is closed by that 226 while its
     /// connection still waits here.
-    pub(super) fn knocked(&self, pinhole: &Pinhole) -> (Number, Vec<(TcpStream, SocketAddr)>) {
-        let door = self.doors.get(&pinhole.entrance).filter(|door| door.expected.contains_key(&pinhole.initiator));
+    pub(super) fn knocked(&self, key: &Key) -> (Number, Vec<(TcpStream, SocketAddr)>) {
+        let door = self.doors.get(&key.entrance).filter(|door| door.expected.contains_key(&key.initiator));
         let Some(door) = door else { return (0, Vec::new()) };
         // Not by the runtime's own accept, which would forget whom to wake.
         let accept = || {
@@ -216,13 +221,26 @@ impl Book {
             zone: 0,
         };
         let (counts, client) = (Arc::new(Counts::default()), client(pinhole));
-        let live = Live { flow, counts: Arc::clone(&counts), client, task: None, reset: false };
+        let live = Live { flow, counts: Arc::clone(&counts), client, task: None, reset: false, arrived: false };
         self.live.insert(id, live);
         *self.by_client.entry(client).or_default() += 1;
+        *self.on_their_way.entry(pinhole.key()).or_default() += 1;
         if claim == Claim::Open {
             self.unclaimed.insert(pinhole.key(), flow);
         }
         (flow, counts)
+    }
+
+    /// The target is connected.
+    pub(super) fn arrive(&mut self, flow: &Flow) {
+        let Some(live) = self.live.get_mut(&flow.id) else { return };
+        if !std::mem::replace(&mut live.arrived, true) {
+            less(&mut self.on_their_way, &flow.key());
+        }
+    }
+
+    pub(super) fn is_on_its_way(&self, key: &Key) -> bool {
+        self.on_their_way.contains_key(key)
     }
 
     /// The task of a connection.
@@ -256,16 +274,12 @@ impl Book {
     }
 
     fn end(&mut self, flow: &Flow) {
+        self.arrive(flow);
         let Some(live) = self.live.remove(&flow.id) else { return };
         if self.unclaimed.get(&live.flow.key()).is_some_and(|unclaimed| unclaimed.id == live.flow.id) {
             self.unclaimed.remove(&live.flow.key());
         }
-        if let Some(count) = self.by_client.get_mut(&live.client) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.by_client.remove(&live.client);
-            }
-        }
+        less(&mut self.by_client, &live.client);
     }
 
     /// Shuts all doors and resets all connections.
@@ -278,6 +292,16 @@ impl Book {
     fn number(&mut self) -> Number {
         self.next += 1;
         self.next
+    }
+}
+
+/// Counts one less; what is not counted any more is forgotten.
+fn less<K: Eq + Hash>(counts: &mut HashMap<K, usize>, of: &K) {
+    if let Some(count) = counts.get_mut(of) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            counts.remove(of);
+        }
     }
 }
 

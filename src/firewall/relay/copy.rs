@@ -55,6 +55,7 @@ pub(super) async fn run(ended: Ended, initiator: TcpStream, pinhole: Pinhole) {
         Ok(Err(error)) => return refuse(shared, Incident::Connect, &pinhole, &error),
         Err(late) => return refuse(shared, Incident::ConnectTimeout, &pinhole, &late.into()),
     };
+    shared.arrive(&ended.flow);
     match both_ways(shared, &ended.counts, &initiator, &target).await {
         Ok(()) => {
             // All has passed: what the kernel still has to send, it sends.

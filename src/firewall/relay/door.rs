@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::super::{Error, ErrorKind};
 use super::book::{Book, Ended, Number};
 use super::{Incident, Shared, copy};
-use crate::pinhole::Pinhole;
+use crate::pinhole::{Key, Pinhole};
 use crate::sys;
 
 /// Back-off after an accept that failed: from the first to the second, doubling. Who knocks waits meanwhile.
@@ -111,6 +111,12 @@ pub(super) fn admit(
     };
     let ended = shared.begin(book, &pinhole, peer);
     Some(Guest { ended, stream, pinhole })
+}
+
+/// Looks at all who have knocked at the door of a pinhole, now.
+pub(super) fn answer(shared: &Arc<Shared>, book: &mut Book, key: &Key) -> Vec<Guest> {
+    let (number, knocked) = book.knocked(key);
+    knocked.into_iter().filter_map(|(stream, peer)| admit(shared, book, key.entrance, number, stream, peer)).collect()
 }
 
 /// Starts the task that copies. The book must be free: a task that cannot be started is dropped at once, and takes itself off.

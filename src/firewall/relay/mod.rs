@@ -20,7 +20,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 use self::book::{Book, Claim};
 use super::tracking::{Counters, Event, Flow, Follow, Kind, Snapshot, TcpState, Watch, Watches};
@@ -138,7 +138,7 @@ impl Relay {
 
     /// Tells what becomes of its connections.
     pub fn tracker(&self) -> Tracker {
-        Tracker(Arc::clone(&self.shared))
+        Tracker { shared: Arc::clone(&self.shared), runtime: self.runtime.as_ref().map(|it| it.handle().clone()) }
     }
 
     /// Opens what is to be opened and is not there, or nothing. Then nothing can fail any more.
@@ -191,10 +191,7 @@ impl Backend for Relay {
                     opened.extend(book.open(pinhole, listener).map(|number| (pinhole.entrance, number)));
                 }
                 Change::Close(pinhole) => {
-                    let (number, knocked) = book.knocked(pinhole);
-                    for (stream, peer) in knocked {
-                        guests.extend(door::admit(&self.shared, &mut book, pinhole.entrance, number, stream, peer));
-                    }
+                    guests.extend(door::answer(&self.shared, &mut book, &pinhole.key()));
                     book.close(pinhole);
                 }
                 Change::Reset(reset) => book.reset(&reset.flow),
@@ -229,7 +226,10 @@ impl Drop for Relay {
 
 /// Tells what becomes of the relay's connections.
 #[derive(Clone)]
-pub struct Tracker(Arc<Shared>);
+pub struct Tracker {
+    shared: Arc<Shared>,
+    runtime: Option<Handle>,
+}
 
 impl fmt::Debug for Tracker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -239,19 +239,19 @@ impl fmt::Debug for Tracker {
 
 impl Follow for Tracker {
     fn watch(&self, key: Key) -> Watch {
-        let mut book = self.0.book();
-        let watch = self.0.watches.watch(key);
+        let mut book = self.shared.book();
+        let watch = self.shared.watches.watch(key);
         // Somebody came in before the entrance was announced.
         if let Some(flow) = book.claim(key) {
-            self.0.watches.lock().apply(&event(Kind::New, flow, None), |_| None);
+            self.shared.watches.lock().apply(&event(Kind::New, flow, None), |_| None);
         }
         drop(book);
-        self.0.watches.tell();
+        self.shared.watches.tell();
         watch
     }
 
     fn query(&self, flow: &Flow) -> Result<Option<Snapshot>, Error> {
-        let counters = self.0.book().counters(flow);
+        let counters = self.shared.book().counters(flow);
         Ok(counters.map(|counters| event(Kind::Update, *flow, Some(counters)).snapshot))
     }
 
@@ -260,17 +260,35 @@ impl Follow for Tracker {
         Ok(())
     }
 
+    /// Who has knocked is let in first: the question comes from somebody who was told of a connection by its initiator.
+    fn is_on_its_way(&self, key: &Key) -> bool {
+        let _inside = self.runtime.as_ref().map(Handle::enter);
+        let mut book = self.shared.book();
+        let guests = door::answer(&self.shared, &mut book, key);
+        book.shut_doors();
+        drop(book);
+        guests.into_iter().for_each(|guest| door::let_in(&self.shared, guest));
+        self.shared.book().is_on_its_way(key)
+    }
+
     /// Nothing is lost on the way.
     fn lost(&self) -> u64 {
         0
     }
 
     fn stop(&self) {
-        self.0.watches.lock().close();
+        self.shared.watches.lock().close();
     }
 }
 
 impl Shared {
+    /// Its target is connected as well.
+    fn arrive(&self, flow: &Flow) {
+        self.book().arrive(flow);
+        self.watches.lock().apply(&event(Kind::Update, *flow, None), |_| None);
+        self.watches.tell();
+    }
+
     /// The right peer is in: its connection has a name from now on, and whoever waits for it is told.
     fn begin(self: &Arc<Self>, book: &mut Book, pinhole: &Pinhole, peer: std::net::SocketAddr) -> book::Ended {
         let awaited = self.watches.lock().awaits(&pinhole.key());

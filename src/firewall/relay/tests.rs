@@ -87,6 +87,7 @@ fn read_all(mut stream: TcpStream) -> std::io::Result<Vec<u8>> {
 
 fn gone(watch: &mut Watch) -> Traffic {
     match next(watch) {
+        FlowEvent::Established => gone(watch),
         FlowEvent::Gone(Some(counters)) => counters.traffic(false),
         other => panic!("{other:?}"),
     }
@@ -109,6 +110,8 @@ fn the_announced_peer_reaches_the_target_once_and_all_is_told() {
     let FlowEvent::Used(flow) = next(&mut watch) else { panic!("used first") };
     assert_eq!(flow.original.source, client.local_addr().unwrap());
     assert_eq!((flow.key(), flow.ends().1), (hole.key(), hole.target));
+    assert_eq!(next(&mut watch), FlowEvent::Established);
+    assert!(!relay.tracker().is_on_its_way(&hole.key()));
     assert_eq!(dial("127.0.0.1", hole.entrance).unwrap_err().kind(), Io::ConnectionRefused, "one shot");
     // One end says that it will send no more, and still gets all that the other sends.
     client.write_all(b"up").unwrap();
@@ -237,6 +240,33 @@ fn a_target_that_refuses_resets_the_initiator() {
     let client = dial("127.0.0.1", hole.entrance).and_then(read_all);
     assert_eq!(client.unwrap_err().kind(), Io::ConnectionReset);
     assert_eq!(incidents.recv_timeout(PATIENCE).unwrap(), Incident::Connect);
+}
+
+/// A server that has connected to the entrance may say so, and that it is done, before the client can be connected. Whoever passes
+/// that on can find out that it is too early, and when it is not any more.
+#[test]
+fn a_connection_is_on_its_way_from_its_handshake_to_its_targets() {
+    let (mut relay, _) = start();
+    // A full queue does not answer: the connection stays on its way for as long as the test likes.
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+    socket.listen(0).unwrap();
+    let target = TcpListener::from(socket);
+    let address = target.local_addr().unwrap();
+    let first = TcpStream::connect(address).unwrap();
+    let hole = pinhole(free(), address);
+    let mut watch = relay.tracker().watch(hole.key());
+    relay.apply(&[Change::Open(hole)]).unwrap();
+    assert!(!relay.tracker().is_on_its_way(&hole.key()), "nobody has come");
+    let client = dial("127.0.0.1", hole.entrance).unwrap();
+    assert!(relay.tracker().is_on_its_way(&hole.key()), "found out at once, whoever accepts it");
+    assert!(matches!(next(&mut watch), FlowEvent::Used(_)));
+    assert!(relay.tracker().is_on_its_way(&hole.key()) && watch.try_next().is_none());
+    drop((first, accept(&target)));
+    assert_eq!(next(&mut watch), FlowEvent::Established);
+    assert!(!relay.tracker().is_on_its_way(&hole.key()));
+    drop((client, accept(&target)));
+    gone(&mut watch);
 }
 
 /// A peer that never closes its direction does not hold two sockets for ever, and one client not all of them.

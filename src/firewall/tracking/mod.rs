@@ -38,6 +38,13 @@ pub trait Follow: fmt::Debug + Send + Sync {
     /// The kernel refused.
     fn forget(&self, flow: &Flow) -> Result<(), Error>;
 
+    /// Whether a connection that came through the pinhole with this key is still on its way to the target. What its initiator says
+    /// elsewhere of it must not arrive before: [`FlowEvent::Established`] or its end tells when. Packet filters have no such
+    /// moments: there the initiator itself waits for the target.
+    fn is_on_its_way(&self, _key: &Key) -> bool {
+        false
+    }
+
     /// How often news was lost because more came than could wait.
     fn lost(&self) -> u64;
 
@@ -227,7 +234,7 @@ pub struct Snapshot {
 pub enum FlowEvent {
     /// Its first packet has passed the gateway.
     Used(Flow),
-    /// Both ends have agreed to it. Only if that is asked for, see `conntrack::Options`.
+    /// Both ends have agreed to it. The relay always tells; conntrack only if that is asked for, see `conntrack::Options`.
     Established,
     /// Both ends have closed it, or it was reset: what it carried is final but for a last acknowledgement. Only if states
     /// are subscribed to.
