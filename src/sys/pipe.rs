@@ -9,9 +9,6 @@ use std::os::fd::{AsFd, AsRawFd};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv, send};
 
-/// Most bytes taken at once, and so what one direction of a connection holds at most.
-const MOST: usize = 256 << 10;
-
 /// Most bytes in memory, where they pass through memory.
 const BUFFER: usize = 64 << 10;
 
@@ -135,7 +132,10 @@ mod spliced {
     use nix::fcntl::{OFlag, SpliceFFlags, splice};
     use nix::unistd::pipe2;
 
-    use super::{MOST, again};
+    use super::again;
+
+    /// Most bytes taken at once, and so what one direction of a connection holds at most.
+    const MOST: usize = 256 << 10;
 
     /// pipe(7): 16 pages or fragments of packets, unless its user has very many of them.
     #[derive(Debug)]
