@@ -224,7 +224,7 @@ fn raise(kind: Kind, lab: &Lab, folder: &Folder) -> Result<Option<Kept>> {
             let config = folder.write(
                 "haproxy.cfg",
                 format!(
-                    "global\n  maxconn 9000\ndefaults\n  mode tcp\n  option splice-auto\n  timeout connect 10s\n  \
+                    "global\n  maxconn 1000\ndefaults\n  mode tcp\n  option splice-auto\n  timeout connect 10s\n  \
                      timeout client 1h\n  timeout server 1h\nlisten ftp\n  bind {GATEWAY}:21\n  server it {SERVER}:21\n\
                      listen data\n  bind {GATEWAY}:{low}-{high}\n  server it {SERVER}\n"
                 ),
