@@ -1,9 +1,10 @@
 //! A thousand transfers at a time.
 
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::lab::control::{Control, data_connection};
+use crate::lab::control::{Control, announced_227, announced_229, data_connection};
 use crate::lab::files::noise;
 use crate::lab::server::STORED;
 use crate::lab::{Family, wait_for};
@@ -12,6 +13,8 @@ use crate::scene::{doors, reverse};
 const SESSIONS: usize = 1000;
 /// Sessions that log in at a time, each on a thread.
 const WORKERS: usize = 8;
+/// Sessions that the server may refuse before one has a port.
+const ATTEMPTS: usize = 20;
 
 /// All data connections are there before the first byte moves; then all move, half of them each way.
 #[test]
@@ -23,15 +26,25 @@ fn a_thousand_transfers_at_a_time() {
     scene.server.add("small.bin", &content);
     let open = |number: usize| {
         let family = Family::ALL[number % 2];
-        let mut control = Control::connect(scene.client(), scene.ftp(family));
-        // A thousand processes of the server begin on two processors.
-        control.stream().set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        control.expect(220);
-        control.log_in(scene.server.user());
-        let entrance = control.passive(family);
-        let data = data_connection(scene.client(), entrance);
-        data.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        (control, data)
+        for _ in 0..ATTEMPTS {
+            let mut control = Control::connect(scene.client(), scene.ftp(family));
+            // A thousand processes of the server begin on two processors.
+            control.stream().set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+            control.expect(220);
+            control.log_in(scene.server.user());
+            let reply = control.ask(if family == Family::V4 { "PASV" } else { "EPSV" });
+            let port = match reply.code {
+                227 => announced_227(&reply.text).port(),
+                229 => announced_229(&reply.text),
+                // vsftpd gives up when the ports of its range that it tries are all taken.
+                500 => continue,
+                _ => panic!("{reply:?}"),
+            };
+            let data = data_connection(scene.client(), SocketAddr::new(scene.lab.dialled(family), port));
+            data.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+            return (control, data);
+        }
+        panic!("the server found no port in {ATTEMPTS} sessions");
     };
     let mut all: Vec<_> = std::thread::scope(|scope| {
         let open = &open;
@@ -42,7 +55,9 @@ fn a_thousand_transfers_at_a_time() {
             .collect();
         workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
     });
-    assert_eq!(scene.metrics().sum("ftpgate_sessions_active", &[]), SESSIONS as f64);
+    wait_for("a thousand sessions", Duration::from_secs(10), || {
+        (scene.metrics().sum("ftpgate_sessions_active", &[]) == SESSIONS as f64).then_some(())
+    });
     wait_for("all doors to be shut", Duration::from_secs(10), || (doors(scene.gateway()) == 0).then_some(()));
     for (number, (control, _)) in &mut all {
         match *number % 4 < 2 {
