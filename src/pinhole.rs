@@ -158,9 +158,9 @@ pub enum DataEvent {
     Over(Option<Traffic>),
 }
 
-/// What a data connection has carried, in bytes of payload as far as the packet filter can tell: it counts whole packets, and
-/// headers with TCP timestamps are taken off (RFC 7323; Linux, the BSDs and macOS send them), so between hosts that do not send
-/// them it is up to 1 % too low. What was sent twice counts twice. Absent where the kernel does not count
+/// What a data connection has carried, in bytes of payload. The relay counts what it copied, exactly. A packet filter counts
+/// whole packets: headers with TCP timestamps are taken off (RFC 7323; Linux, the BSDs and macOS send them), so between hosts
+/// that do not send them it is up to 1 % too low, and what was sent twice counts twice. Absent where the kernel does not count
 /// (`net.netfilter.nf_conntrack_acct`), never zero instead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {

@@ -69,6 +69,10 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ("src/firewall/worker.rs", "tokio"), // the channel between sessions and the firewall's thread
     ("src/firewall/tracking/mod.rs", "tokio"), // the channel from a tracker to sessions
     ("src/firewall/tracking/registry.rs", "tokio"), // its sending end
+    ("src/firewall/relay/mod.rs", "tokio"), // the relay's own runtime: a task for each connection that it copies
+    ("src/firewall/relay/book.rs", "tokio"), // its sockets and the handles of its tasks
+    ("src/firewall/relay/door.rs", "tokio"), // accepting
+    ("src/firewall/relay/copy.rs", "tokio"), // copying
     ("src/observe/http.rs", "tokio"),    // the responder's sockets
     ("src/daemon/keeper/protocol.rs", "serde"), // what daemon and keeper say to each other
     ("src/daemon/keeper/protocol.rs", "serde_json"),

@@ -94,15 +94,20 @@ fn help_teaches_and_usage_errors_have_their_code() {
         &[],
     );
     says(&["-h"], 0, &["run", "check", "rules", "show-config", "Exit codes"], &[]);
-    says(&["run", "--help"], 0, &["--listen 203.0.113.1:21 --server", "/etc/ftpgate/ftpgate.yaml"], &[]);
+    says(
+        &["run", "--help"],
+        0,
+        &["--listen 127.0.0.1:2121 --server ftp.example.net", "/etc/ftpgate/ftpgate.yaml"],
+        &[],
+    );
     says(&["rules", "--help"], 0, &["ownership: sets", "--inside", "pf-openbsd", "pf-freebsd"], &[]);
     says(&[], 64, &[], &["Usage: ftpgate"]);
     says(&["dance"], 64, &[], &["dance"]);
     says(&["run", "--listen", "127.0.0.1:2121"], 64, &[], &["--server"]);
     says(&["run", "-c", "x", "--listen", "127.0.0.1:1", "--server", "127.0.0.1"], 64, &[], &["cannot be used with"]);
     says(&["run", "--listen", "2121", "--server", "127.0.0.1"], 64, &[], &["command line: --listen: \"2121\""]);
-    let relay = ["run", "--listen", "127.0.0.1:2121", "--server", "127.0.0.1", "--backend", "relay"];
-    says(&relay, 64, &[], &["command line: --backend: this version (0.1.0) can't do the relay backend yet"]);
+    let unknown = ["run", "--listen", "127.0.0.1:2121", "--server", "no-such-host.invalid"];
+    says(&unknown, 1, &[], &["cannot look up \"no-such-host.invalid\"", "write an address"]);
     says(&["rules", "--inside", "a\"b"], 64, &[], &["ip link"]);
 }
 

@@ -27,25 +27,39 @@ pub enum Kind {
     /// nf_conntrack_ftp and masquerading.
     Kernel,
     Ftpgate,
+    /// ftpgate with `backend: relay`: it is dialled, and relays control and data, as an ordinary user and without a rule.
+    FtpgateRelay,
     /// HAProxy in TCP mode, for the control connection alone: it is dialled, and data connections are routed.
     Haproxy,
     /// HAProxy behind the rules that ftpgate stands behind: for control connections alone.
     HaproxyNat,
+    /// HAProxy in TCP mode with splice(2): it is dialled, and relays control and, where EPSV announced them, data.
+    HaproxyRelay,
     /// ProFTPD's mod_proxy as a reverse proxy: it is dialled, and relays control and data.
     ModProxy,
 }
 
 impl Kind {
-    pub const ALL: [Self; 6] =
-        [Self::Direct, Self::Kernel, Self::Ftpgate, Self::Haproxy, Self::HaproxyNat, Self::ModProxy];
+    pub const ALL: [Self; 8] = [
+        Self::Direct,
+        Self::Kernel,
+        Self::Ftpgate,
+        Self::FtpgateRelay,
+        Self::Haproxy,
+        Self::HaproxyNat,
+        Self::HaproxyRelay,
+        Self::ModProxy,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
             Self::Kernel => "kernel",
             Self::Ftpgate => "ftpgate",
+            Self::FtpgateRelay => "ftpgate-relay",
             Self::Haproxy => "haproxy",
             Self::HaproxyNat => "haproxy-nat",
+            Self::HaproxyRelay => "haproxy-relay",
             Self::ModProxy => "mod_proxy",
         }
     }
@@ -53,8 +67,8 @@ impl Kind {
     /// What has to be unpacked for it below `target/lab/root`.
     fn program(self) -> Option<PathBuf> {
         match self {
-            Self::Direct | Self::Kernel | Self::Ftpgate => None,
-            Self::Haproxy | Self::HaproxyNat => Some(project("target/lab/root/usr/sbin/haproxy")),
+            Self::Direct | Self::Kernel | Self::Ftpgate | Self::FtpgateRelay => None,
+            Self::Haproxy | Self::HaproxyNat | Self::HaproxyRelay => Some(project("target/lab/root/usr/sbin/haproxy")),
             Self::ModProxy => Some(project("target/lab/root/usr/lib/proftpd/mod_proxy.so")),
         }
     }
@@ -106,7 +120,7 @@ impl Contestant {
         let (dialled, data) = match kind {
             Kind::Direct | Kind::Kernel | Kind::Ftpgate | Kind::HaproxyNat => (SERVER, SERVER),
             Kind::Haproxy => (GATEWAY, SERVER),
-            Kind::ModProxy => (GATEWAY, GATEWAY),
+            Kind::ModProxy | Kind::FtpgateRelay | Kind::HaproxyRelay => (GATEWAY, GATEWAY),
         };
         let orders = Orders::start(&lab.client, &["load", &format!("{dialled}:21"), data])?;
         let mut contestant = Self { kind, out: false, orders, _server: server, _daemon: daemon, _folder: folder, lab };
@@ -163,7 +177,7 @@ fn raise(kind: Kind, lab: &Lab, folder: &Folder) -> Result<Option<Kept>> {
     // ftpgate makes its control socket as an unprivileged user.
     set_mode(folder.path(), 0o777);
     match kind {
-        Kind::Direct | Kind::Haproxy | Kind::ModProxy => {
+        Kind::Direct | Kind::Haproxy | Kind::HaproxyRelay | Kind::FtpgateRelay | Kind::ModProxy => {
             // Without a rule the kernel does not track anything.
             gateway.nft("flush ruleset");
             lab.server.ip("route add 10.0.0.0/24 via 198.51.100.1\n");
@@ -188,6 +202,35 @@ fn raise(kind: Kind, lab: &Lab, folder: &Folder) -> Result<Option<Kept>> {
             listens(gateway, "127.0.0.1:9821", &log)?;
             Some(daemon)
         }
+        Kind::FtpgateRelay => {
+            let text = format!(
+                "listeners: [ {{ name: relay, listen: \"{GATEWAY}:21\", mode: reverse, capture: direct, server: {SERVER} }} ]\n\
+                 firewall: {{ backend: relay }}\nlimits: {{ sessions: 9000, sessions_per_client: 9000 }}\nuser: null\n"
+            );
+            let config = folder.write("ftpgate.yaml", text);
+            set_mode(&config, 0o644);
+            // Any user may listen on port 21.
+            gateway.sysctl("net/ipv4/ip_unprivileged_port_start", "21");
+            let (by, program, config) = (ftpgate::UNPRIVILEGED, ftpgate::binary(), config.to_string_lossy());
+            let arguments = [&by[1..], &[&program, "run", "-c", &config]].concat();
+            let daemon = Kept::start(gateway, Path::new("/usr/bin/setpriv"), &arguments, &log)?;
+            listens(gateway, "127.0.0.1:9821", &log)?;
+            Some(daemon)
+        }
+        Kind::HaproxyRelay => {
+            // Every passive port is a listener of its own.
+            let (low, high) = (30_000, 30_999);
+            lab.server.sysctl("net/ipv4/ip_local_port_range", &format!("{low} {high}"));
+            let config = folder.write(
+                "haproxy.cfg",
+                format!(
+                    "global\n  maxconn 1000\ndefaults\n  mode tcp\n  option splice-auto\n  timeout connect 10s\n  \
+                     timeout client 1h\n  timeout server 1h\nlisten ftp\n  bind {GATEWAY}:21\n  server it {SERVER}:21\n\
+                     listen data\n  bind {GATEWAY}:{low}-{high}\n  server it {SERVER}\n"
+                ),
+            );
+            Some(haproxy(kind, gateway, &config, &format!("{GATEWAY}:21"), &log)?)
+        }
         Kind::Haproxy | Kind::HaproxyNat => {
             let at = if kind == Kind::Haproxy { format!("{GATEWAY}:21") } else { "0.0.0.0:8021".to_owned() };
             let config = folder.write(
@@ -197,22 +240,7 @@ fn raise(kind: Kind, lab: &Lab, folder: &Folder) -> Result<Option<Kept>> {
                      timeout server 1h\nlisten ftp\n  bind {at}\n  server it {SERVER}:21\n"
                 ),
             );
-            let program = kind.program().context("no program")?;
-            let libraries = libraries();
-            let daemon = Kept::start(
-                gateway,
-                Path::new("/usr/bin/env"),
-                &[
-                    &format!("LD_LIBRARY_PATH={}", libraries.display()),
-                    &program.to_string_lossy(),
-                    "-db",
-                    "-f",
-                    &config.to_string_lossy(),
-                ],
-                &log,
-            )?;
-            listens(gateway, &at.replace("0.0.0.0", "127.0.0.1"), &log)?;
-            Some(daemon)
+            Some(haproxy(kind, gateway, &config, &at.replace("0.0.0.0", "127.0.0.1"), &log)?)
         }
         Kind::ModProxy => {
             // It writes into no folder that everybody may write to.
@@ -239,6 +267,16 @@ fn raise(kind: Kind, lab: &Lab, folder: &Folder) -> Result<Option<Kept>> {
             Some(daemon)
         }
     })
+}
+
+/// Starts HAProxy and waits until it listens.
+fn haproxy(kind: Kind, gateway: &Host, config: &Path, at: &str, log: &Path) -> Result<Kept> {
+    let program = kind.program().context("no program")?;
+    let (program, libraries) = (program.to_string_lossy(), format!("LD_LIBRARY_PATH={}", libraries().display()));
+    let arguments = [&libraries, &*program, "-db", "-f", &config.to_string_lossy()];
+    let daemon = Kept::start(gateway, Path::new("/usr/bin/env"), &arguments, log)?;
+    listens(gateway, at, log)?;
+    Ok(daemon)
 }
 
 /// Where the libraries of unpacked programs are, if they are not installed.

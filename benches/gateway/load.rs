@@ -77,7 +77,8 @@ impl Load {
                 let file = File { length: number(1)? << 20, seed: 1 };
                 let session = self.one()?;
                 let begun = Instant::now();
-                block(session.fetch(Mode::Pasv, file))?;
+                // By EPSV, whose port is looked for where data connections are relayed.
+                block(session.fetch(Mode::Epsv, file))?;
                 Ok(vec![begun.elapsed().as_nanos() as u64])
             }
             "leave" => self.one.take().map_or(Ok(Vec::new()), |session| block(session.quit()).map(|()| Vec::new())),

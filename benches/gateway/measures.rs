@@ -61,6 +61,9 @@ impl Step {
     /// Whether a contestant takes part.
     pub fn suits(self, kind: Kind) -> bool {
         match self {
+            // What they do with a control connection is measured of others.
+            _ if kind == Kind::HaproxyRelay => self == Self::Bulk,
+            Self::Noop | Self::Login | Self::Noops(_) if kind == Kind::FtpgateRelay => false,
             Self::Noop | Self::Login => true,
             // A process for each session, which takes its time to start.
             Self::Noops(count) => kind != Kind::ModProxy || count <= 64,

@@ -24,8 +24,10 @@ fn colour(kind: Kind) -> &'static str {
         Kind::Direct => "#000000",
         Kind::Kernel => "#999999",
         Kind::Ftpgate => "#0072b2",
+        Kind::FtpgateRelay => "#56b4e9",
         Kind::Haproxy => "#e69f00",
         Kind::HaproxyNat => "#f0d9a0",
+        Kind::HaproxyRelay => "#d55e00",
         Kind::ModProxy => "#cc79a7",
     }
 }

@@ -168,6 +168,8 @@ impl<'a> Report<'a> {
         add("command round trip added, 1,000 sessions, beside `haproxy`", noops("noops-1000"), 1.0, true);
         add("connect, login, quit, time beside `haproxy`", results.ratio("login", ours, haproxy), 1.0, true);
         add("large file, bytes/s beside `kernel`", results.ratio("bulk", ours, kernel), 0.98, false);
+        let relays = results.ratio("bulk", Kind::FtpgateRelay, Kind::HaproxyRelay);
+        add("large file through the relay, bytes/s beside `haproxy-relay`", relays, 1.0, false);
         if rows.is_empty() {
             return;
         }

@@ -34,7 +34,8 @@ address inside the control connection. NAT and firewalls break that. ftpgate
 stands on the gateway: connections to port 21 are redirected to it, it passes
 the control connection on, puts its own address in place of the announced one,
 and opens the firewall for exactly the one data connection that was announced
-(a pinhole). File data stays in the kernel.
+(a pinhole). File data stays in the kernel. Where there is no firewall to open, it
+can copy data connections itself (`backend: relay`).
 
 Start with:
   ftpgate check    is the configuration right, and can the firewall be changed?
@@ -67,9 +68,12 @@ pub(super) enum Command {
     /// to stop. Logs go to standard error.
     ///
     /// Without a file, --listen and --server make a gateway in front of one server
-    /// that clients dial directly:
+    /// that clients dial directly. It needs no firewall and no root: data connections
+    /// end at ftpgate and are copied (`backend: relay`), unless --backend says otherwise.
+    /// The server's name is looked up once, at the start:
     ///
-    ///   ftpgate run --listen 203.0.113.1:21 --server 192.0.2.10:21
+    ///   ftpgate run --listen 127.0.0.1:2121 --server ftp.example.net
+    ///   ftpgate run --listen 203.0.113.1:21 --server 192.0.2.10:21 --backend nftables
     #[command(verbatim_doc_comment)]
     Run(Run),
     /// Check the configuration and the firewall, without serving anybody
@@ -119,10 +123,10 @@ pub(super) struct Run {
     /// Without a file: address and port to listen on; may be repeated
     #[arg(long, value_name = "ADDR", requires = "server", conflicts_with = "config", value_delimiter = ',')]
     pub(super) listen: Vec<String>,
-    /// Without a file: the FTP server, with or without port; once for each address family
+    /// Without a file: the FTP server, address or name, port 21 if it has none; once for each address family
     #[arg(long, value_name = "ADDR", requires = "listen", value_delimiter = ',')]
     pub(super) server: Vec<String>,
-    /// Without a file: who opens pinholes
+    /// Without a file: who lets data connections through; relay by default
     #[arg(long, value_name = "BACKEND", requires = "listen")]
     pub(super) backend: Option<Backend>,
     /// Without a file: address and port for Prometheus metrics; none by default
@@ -139,7 +143,7 @@ pub(super) enum Backend {
     Pf,
     /// Nobody: pinholes are logged and not opened
     DryRun,
-    /// Not in this version: data connections copied by ftpgate
+    /// ftpgate itself, which copies data connections; needs no firewall and no root
     Relay,
 }
 

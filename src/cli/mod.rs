@@ -1,9 +1,10 @@
 //! Cli: subcommands and human output.
 //!
-//! Lives here: [`main`], what each subcommand does, exit codes. Below it: `args` (what can be typed), `rules` (the rulesets
-//! that `ftpgate rules` prints). Not here: the gateway (`daemon`), what is wrong with a configuration (`config`).
+//! Lives here: [`main`], what each subcommand does, exit codes. Below it: `args` (what can be typed), `names` (looking
+//! a server up), `rules` (the rulesets that `ftpgate rules` prints). Not here: the gateway (`daemon`), what is wrong with a configuration (`config`).
 
 mod args;
+mod names;
 mod rules;
 
 use std::io::{self, Write};
@@ -63,7 +64,18 @@ fn run(run: args::Run) -> anyhow::Result<()> {
         return daemon::run(config, Some(run.file.config));
     }
     let backend = run.backend.map(args::Backend::as_str);
-    let config = Config::from_arguments(&run.listen, &run.server, backend, run.metrics.as_deref()).map_err(Usage)?;
+    let mut servers = Vec::new();
+    for server in &run.server {
+        match names::look_up(server)? {
+            None => servers.push(server.clone()),
+            Some(found) => {
+                let addresses: Vec<String> = found.iter().map(ToString::to_string).collect();
+                complain(&format!("{server} is {} for as long as this runs", addresses.join(", ")));
+                servers.extend(addresses);
+            }
+        }
+    }
+    let config = Config::from_arguments(&run.listen, &servers, backend, run.metrics.as_deref()).map_err(Usage)?;
     daemon::run(config, None)
 }
 

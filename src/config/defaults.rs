@@ -45,6 +45,10 @@ pub const DATA_DRAIN_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// Sessions in all: two descriptors each, so this fits the usual hard limit of 20,000 and more.
 pub const SESSIONS: u32 = 10_000;
 
+/// Sessions in all where an ordinary user starts a relay by arguments: six descriptors each with a transfer under way, and an
+/// ordinary user may have fewer open than a service.
+pub const RELAYED_SESSIONS: u32 = 1000;
+
 /// Sessions of one client address: room for an office behind NAT, and one client cannot take them all.
 pub const SESSIONS_PER_CLIENT: u32 = 100;
 

@@ -112,6 +112,8 @@ words! {
         Nftables = "nftables",
         /// The FreeBSD or OpenBSD kernel, through pfctl(8).
         Pf = "pf",
+        /// ftpgate itself: it listens, connects and copies, and needs no packet filter.
+        Relay = "relay",
         /// Nobody: they are logged only.
         DryRun = "dry-run",
     }
@@ -163,6 +165,8 @@ words! {
         Conntrack = "conntrack",
         /// pf's table of states is looked at now and then.
         States = "states",
+        /// The relay, which copies them.
+        Relay = "relay",
         /// Nobody: no bytes, no `idle_timeout`, no `on_control_close`.
         Off = "off",
     }
@@ -440,7 +444,8 @@ impl Config {
     }
 
     /// The configuration of a gateway in front of servers, as `ftpgate run --listen … --server …` starts it: one listener that
-    /// clients dial. Metrics are off unless an address is given, so that a second one can run beside it.
+    /// clients dial, and data connections relayed unless another backend is given. It needs no privilege, no firewall and no
+    /// folder. Metrics are off unless an address is given, so that a second one can run beside it.
     ///
     /// # Errors
     /// The first fault; its key is the name of the argument.

@@ -10,7 +10,7 @@ use super::raw::{
     RawPolicy, RawProxyProtocol, RawTimeouts, Scalar,
 };
 use super::values::format_duration;
-use super::{Config, Firewall, Listener, Source};
+use super::{Backend, Config, Firewall, Listener, Source, defaults};
 
 fn scalar(value: impl Display) -> Option<Scalar> {
     Some(Scalar(value.to_string()))
@@ -116,6 +116,7 @@ impl Raw {
         backend: Option<&str>,
         metrics: Option<&str>,
     ) -> Self {
+        let backend = backend.unwrap_or(Backend::Relay.as_str());
         let listener = RawListener {
             name: scalar("direct"),
             listen: list(listen),
@@ -126,8 +127,13 @@ impl Raw {
         };
         Self {
             listeners: Some(vec![listener]),
-            firewall: Some(RawFirewall { backend: backend.and_then(scalar), ..RawFirewall::default() }),
+            firewall: Some(RawFirewall { backend: scalar(backend), ..RawFirewall::default() }),
             metrics: Some(metrics.map(|listen| RawMetrics { listen: scalar(listen) })),
+            limits: (backend == Backend::Relay.as_str())
+                .then(|| RawLimits { sessions: scalar(defaults::RELAYED_SESSIONS), ..RawLimits::default() }),
+            // Nothing that needs a folder or a privilege; who chooses pf has both, and gives the latter up.
+            control: Some(RawControl { socket: Some(None) }),
+            user: (backend != Backend::Pf.as_str()).then_some(None),
             ..Self::default()
         }
     }

@@ -9,7 +9,7 @@ use serde_yaml::Value;
 
 use super::raw::Raw;
 use super::values::format_duration;
-use super::{Accounting, Backend, Config, Mode, OnControlClose, Pf, Tracking, defaults};
+use super::{Accounting, Backend, Config, Mode, OnControlClose, Ownership, Pf, Tracking, defaults};
 
 /// RFC 1123 §4.1.3.2: an idle timeout of at least five minutes.
 const LEAST_IDLE: Duration = Duration::from_secs(5 * 60);
@@ -56,8 +56,12 @@ impl Config {
         if set && backend != Backend::Pf {
             list.push(format!("firewall.pf has no effect with firewall.backend: {}", backend.as_str()));
         }
-        if backend == Backend::Pf && self.data.accounting == Accounting::Enable {
-            list.push("data.accounting has no effect with firewall.backend: pf: pf always counts".to_owned());
+        if matches!(backend, Backend::Pf | Backend::Relay) && self.data.accounting == Accounting::Enable {
+            let (name, who) = (backend.as_str(), if backend == Backend::Pf { "pf" } else { "the relay" });
+            list.push(format!("data.accounting has no effect with firewall.backend: {name}: {who} always counts"));
+        }
+        if backend == Backend::Relay && self.firewall.nftables.ownership == Ownership::Sets {
+            list.push("firewall.nftables has no effect with firewall.backend: relay".to_owned());
         }
     }
 

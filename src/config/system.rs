@@ -36,7 +36,7 @@ impl System {
             (Backend::Nftables, _) => Self::Linux,
             (Backend::Pf, Some(Dialect::FreeBsd)) => Self::FreeBsd,
             (Backend::Pf, Some(Dialect::OpenBsd)) => Self::OpenBsd,
-            (Backend::Pf, None) | (Backend::DryRun, _) => Self::HERE,
+            (Backend::Pf, None) | (Backend::Relay | Backend::DryRun, _) => Self::HERE,
         }
     }
 

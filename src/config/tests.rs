@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::*;
 
+mod relay;
+
 const SMALL: &str = "listeners: [ { listen: \"0.0.0.0:8021\" } ]\n";
 
 fn parse(text: &str) -> Config {
@@ -282,8 +284,7 @@ fn sources_are_checked() {
 fn firewalls_are_checked() {
     let with = |line: &str| format!("{SMALL}firewall:\n  {line}\n");
     refused(&with("backend: pf"), "firewall.backend", Some((3, 12)), "this is neither", "firewall.pf.dialect");
-    refused(&with("backend: relay"), "firewall.backend", Some((3, 12)), "the relay backend yet", "dry-run");
-    refused(&with("backend: iptables"), "firewall.backend", Some((3, 12)), "iptables", "nftables, pf, dry-run, relay");
+    refused(&with("backend: iptables"), "firewall.backend", Some((3, 12)), "iptables", "nftables, pf, relay, dry-run");
     let key = "firewall.nftables.table";
     for name in ["a;b", "9a", "a-b", "a b", "\"\"", "\"{}\"", "ä", "a12345678901234567890123456789012"] {
         refused(
@@ -389,7 +390,7 @@ fn numbers_times_and_names_are_checked() {
         "wait",
         "reset, drain, keep",
     );
-    refused(&with("data: { tracking: on }"), "data.tracking", Some((2, 19)), "\"on\"", "conntrack, states, off");
+    refused(&with("data: { tracking: on }"), "data.tracking", Some((2, 19)), "\"on\"", "conntrack, states, relay, off");
     refused(&with("metrics: { listen: 9821 }"), "metrics.listen", Some((2, 20)), "not an address", "");
     refused(&with("log: { level: loud }"), "log.level", Some((2, 15)), "loud", "error, warn, info, debug, trace");
     refused(&with("log: { transfers: xferlog }"), "log.transfers", Some((2, 19)), "absolute", "null");
@@ -463,7 +464,7 @@ fn arguments_make_a_gateway_in_front_of_a_server() {
     for (result, key) in [
         (from(&["2121"], &["192.0.2.10"], None, None), "--listen"),
         (from(&["127.0.0.1:2121"], &["ftp.example.net"], None, None), "--server"),
-        (from(&["127.0.0.1:2121"], &["192.0.2.10"], Some("relay"), None), "--backend"),
+        (from(&["127.0.0.1:2121"], &["192.0.2.10"], Some("iptables"), None), "--backend"),
         (from(&["127.0.0.1:2121"], &["192.0.2.10"], None, Some("x")), "--metrics"),
     ] {
         let error = result.unwrap_err();

@@ -29,7 +29,8 @@ pub(super) fn config(raw: Raw) -> Keyed<Config> {
     let firewall = firewall(raw.firewall.unwrap_or_default());
     let system = firewall.as_ref().map_or(System::HERE, System::of);
     // In the order of the file: a fault of a listener comes before one of the firewall.
-    let listeners = listener::all(raw.listeners.unwrap_or_default(), system)?;
+    let relayed = firewall.as_ref().is_ok_and(|firewall| firewall.backend == Backend::Relay);
+    let listeners = listener::all(raw.listeners.unwrap_or_default(), system, relayed)?;
     let firewall = firewall?;
     let user = raw.user.unwrap_or_else(|| Some(Scalar(defaults::USER.to_owned())));
     Ok(Config {
@@ -189,21 +190,16 @@ fn user_name(text: &str) -> Result<String, Fault> {
 }
 
 fn firewall(raw: RawFirewall) -> Keyed<Firewall> {
-    let not_yet = [(
-        "relay",
-        "the relay backend",
-        "use nftables, or dry-run to watch the control channel without opening anything; relay comes with a later version",
-    )];
     let native = if Dialect::of_this_system().is_some() { Backend::Pf } else { Backend::Nftables };
     let firewall = Firewall {
-        backend: word("firewall.backend", raw.backend.as_ref(), native, &not_yet)?,
+        backend: word("firewall.backend", raw.backend.as_ref(), native, &[])?,
         nftables: nftables(raw.nftables.unwrap_or_default())?,
         pf: pf(raw.pf.unwrap_or_default())?,
     };
     if firewall.backend == Backend::Pf && firewall.pf.dialect.is_none() {
         let fault = Fault::new(
             "pf is the packet filter of FreeBSD and OpenBSD, and this is neither",
-            "use nftables; or say whose pf is meant with firewall.pf.dialect: freebsd | openbsd, to check a file for that \
+            "use nftables or relay; or say whose pf is meant with firewall.pf.dialect: freebsd | openbsd, to check a file for that \
              system or to print its rules here",
         );
         return Err(("firewall.backend".to_owned(), fault));
@@ -293,7 +289,11 @@ fn dialect(value: Option<&Scalar>) -> Keyed<Option<Dialect>> {
 /// Who can follow data connections follows from who opens the pinholes.
 fn tracking(value: Option<&Scalar>, backend: Backend) -> Keyed<Tracking> {
     let key = "data.tracking";
-    let native = if backend == Backend::Pf { Tracking::States } else { Tracking::Conntrack };
+    let native = match backend {
+        Backend::Pf => Tracking::States,
+        Backend::Relay => Tracking::Relay,
+        Backend::Nftables | Backend::DryRun => Tracking::Conntrack,
+    };
     let chosen = word(key, value, native, &[])?;
     if chosen == Tracking::Off || chosen == native {
         return Ok(chosen);

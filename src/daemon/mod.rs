@@ -23,6 +23,8 @@ use crate::config::{self, Config};
 use crate::firewall::Backend;
 use crate::firewall::dry_run::DryRun;
 use crate::firewall::pf::Pf;
+use crate::firewall::relay::Relay;
+use crate::firewall::tracking::Follow;
 use crate::firewall::worker::Firewall;
 use crate::observe::http;
 use crate::observe::metrics::Metrics;
@@ -37,6 +39,10 @@ use keeper::Keeper;
 use signals::Signal;
 
 pub use keeper::serve as keep;
+
+/// Descriptors of a session: its two control connections; with the relay also its data connection's two, and a pipe's.
+const SESSION: u64 = 2;
+const RELAYED_SESSION: u64 = 6;
 
 /// Descriptors that are not sessions': listeners, log, netlink, epoll, metrics connections.
 const SPARE_DESCRIPTORS: u64 = 64;
@@ -65,6 +71,7 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
         sys::prepare_original_destination()?;
     }
     let worker = settings::worker(&config)?;
+    let mut relayed = None;
     let (keeper, backend) = match config.firewall.backend {
         config::Backend::Nftables => (None, netfilter::backend(&config)?),
         config::Backend::DryRun => (None, Box::new(DryRun::new()) as Box<dyn Backend>),
@@ -73,6 +80,11 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
             // Before there are threads, and when everything is open that needs a privilege.
             keeper::drop_privileges(&config)?;
             (Some(keeper), backend)
+        }
+        config::Backend::Relay => {
+            let relay = Relay::start(settings::relay(&config, &metrics))?;
+            relayed = Some(relay.tracker());
+            (None, Box::new(relay) as Box<dyn Backend>)
         }
     };
     let firewall = Firewall::start(backend, worker)?;
@@ -84,6 +96,7 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     let tracker = match (config.firewall.backend, &keeper) {
         _ if config.data.tracking == config::Tracking::Off => None,
         (_, Some(keeper)) => Some(keeper.tracker()?),
+        (config::Backend::Relay, None) => relayed.map(|tracker| Arc::new(tracker) as Arc<dyn Follow>),
         (config::Backend::Nftables, None) => Some(netfilter::tracker(&config)?),
         (_, None) => None,
     };
@@ -117,7 +130,7 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     match config.firewall.backend {
         config::Backend::Nftables => netfilter::check(config)?,
         config::Backend::Pf => Pf::new(settings::pf(config)?, std::process::id()).rehearse()?,
-        config::Backend::DryRun => {}
+        config::Backend::Relay | config::Backend::DryRun => {}
     }
     Ok(())
 }
@@ -308,7 +321,8 @@ fn bind_metrics(address: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 fn check_descriptors(config: &Config) {
-    let wanted = u64::from(config.limits.sessions) * 2 + SPARE_DESCRIPTORS;
+    let each = if config.firewall.backend == config::Backend::Relay { RELAYED_SESSION } else { SESSION };
+    let wanted = u64::from(config.limits.sessions) * each + SPARE_DESCRIPTORS;
     match sys::raise_descriptor_limit() {
         Ok(limit) if limit < wanted => tracing::warn!(
             "limits.sessions is {}, which takes {wanted} open files, but the limit is {limit}; raise it ({}) or \

@@ -9,8 +9,10 @@ use tracing::level_filters::LevelFilter;
 
 use crate::config::{self, Config};
 use crate::firewall::pf::rules::{Dialect, Options};
-use crate::firewall::{self, pf, worker};
+use crate::firewall::relay::Incident;
+use crate::firewall::{self, pf, relay, worker};
 use crate::observe::logging::Format;
+use crate::observe::metrics::Metrics;
 use crate::protocol::proxy_header::Version;
 use crate::proxy;
 use crate::session;
@@ -37,7 +39,24 @@ pub(super) fn pf(config: &Config) -> Result<pf::Settings, firewall::Error> {
     })
 }
 
-/// The thread that owns it.
+/// Data connections of a client for each of its sessions, with the relay: one is under way, others may not have been closed yet.
+const RELAYED_PER_SESSION: usize = 4;
+
+/// The relay backend.
+pub(super) fn relay(config: &Config, metrics: &Metrics) -> relay::Settings {
+    let metrics = metrics.clone();
+    relay::Settings {
+        connect_timeout: config.timeouts.connect,
+        idle_timeout: config.data.idle_timeout,
+        most_per_client: (config.limits.sessions_per_client as usize).saturating_mul(RELAYED_PER_SESSION),
+        report: Arc::new(move |incident| match incident {
+            Incident::Accept => metrics.accept_error(),
+            other => metrics.data_refused(other.as_str()),
+        }),
+    }
+}
+
+/// The thread that owns a backend.
 pub(super) fn worker(config: &Config) -> anyhow::Result<worker::Settings> {
     let ports = config.data.ports;
     let mut seed = [0; 8];

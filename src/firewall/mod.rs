@@ -1,7 +1,7 @@
 //! Firewall: the packet filter, as the rest of the program sees it.
 //!
 //! Lives here: the [`Backend`] trait that each packet filter implements, its error, and what the caller can do about it. Below it: `worker`
-//! (who changes it, and when), `ports` (which port an entrance gets), `nftables`, `dry_run`; `tracking` (what
+//! (who changes it, and when), `ports` (which port an entrance gets), `nftables`, `relay`, `dry_run`; `tracking` (what
 //! becomes of data connections) and `conntrack` (where Linux tells), `netlink` (what that and `nftables` share). Not here: FTP, and
 //! any decision whether a pinhole should be opened.
 
@@ -13,6 +13,7 @@ mod netlink;
 pub mod nftables;
 pub mod pf;
 pub mod ports;
+pub mod relay;
 // pf is asked what there is; conntrack's events are what the rest of it is for.
 #[cfg_attr(not(target_os = "linux"), allow(dead_code, unused_imports))]
 pub mod tracking;
@@ -85,11 +86,14 @@ pub struct Habits {
     pub largest_batch: usize,
     /// A change takes microseconds, so that whoever wants one carries it out on its own thread.
     pub direct: bool,
+    /// It listens at entrances itself (the relay): they must be addresses of this host, and their ports are always its own to
+    /// choose, also where the target's address is the entrance's.
+    pub listens: bool,
 }
 
 impl Default for Habits {
     fn default() -> Self {
-        Self { one_shot: true, largest_batch: 100, direct: false }
+        Self { one_shot: true, largest_batch: 100, direct: false, listens: false }
     }
 }
 
@@ -138,14 +142,24 @@ pub enum ErrorKind {
     Full,
     /// The packet filter is in the middle of something. Passes within milliseconds.
     Busy,
+    /// Somebody else has the port of the entrance. Another one may be free.
+    InUse,
     /// Anything else.
     Other,
 }
 
 impl ErrorKind {
     /// All of them, for tables of metrics.
-    pub const ALL: [Self; 7] =
-        [Self::Permission, Self::Missing, Self::Taken, Self::Unsupported, Self::Full, Self::Busy, Self::Other];
+    pub const ALL: [Self; 8] = [
+        Self::Permission,
+        Self::Missing,
+        Self::Taken,
+        Self::Unsupported,
+        Self::Full,
+        Self::Busy,
+        Self::InUse,
+        Self::Other,
+    ];
 
     /// The word that logs and metrics use.
     pub fn as_str(self) -> &'static str {
@@ -156,6 +170,7 @@ impl ErrorKind {
             Self::Unsupported => "unsupported",
             Self::Full => "full",
             Self::Busy => "busy",
+            Self::InUse => "in_use",
             Self::Other => "other",
         }
     }

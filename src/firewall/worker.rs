@@ -112,6 +112,8 @@ struct Order {
     session: SessionId,
     request: Request,
     asked: Instant,
+    /// Ports that somebody else had.
+    missed: u8,
     /// For the lease. The thread has none of its own: with one it would wait for ever.
     door: Door,
     answer: oneshot::Sender<Result<Lease, Error>>,
@@ -147,7 +149,8 @@ impl Firewall {
     /// Asks for a pinhole for a session. Blocks for as long as one change takes, if at all.
     pub fn open(&self, session: SessionId, request: Request) -> Opening {
         let (sender, answer) = oneshot::channel();
-        let order = Order { session, request, asked: Instant::now(), door: self.door.clone(), answer: sender };
+        let order =
+            Order { session, request, asked: Instant::now(), missed: 0, door: self.door.clone(), answer: sender };
         match self.door.desk.free() {
             Some(mut changes) => self.door.desk.open(&mut changes, order),
             None => self.door.send(Message::Open(order)),

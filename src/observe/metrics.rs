@@ -14,6 +14,7 @@ use metrics::{Counter, Gauge, Histogram, Key, Label, Metadata, Recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use crate::firewall::ErrorKind;
+use crate::firewall::relay::Incident;
 use crate::pinhole::Announcement;
 use crate::session::data::{Direction, Outcome};
 use crate::session::effect::{EndReason, Refusal};
@@ -72,6 +73,7 @@ struct Inner {
     transfer_bytes: Series<Counter>,
     transfer_seconds: Histogram,
     resets: Counter,
+    data_refused: Series<Counter>,
     overruns: Counter,
 }
 
@@ -165,7 +167,7 @@ impl Metrics {
             }),
             transfer_bytes: define.counters(
                 "ftpgate_transfer_bytes_total",
-                "Bytes of payload that transfers moved, as the kernel counts them, by direction.",
+                "Bytes of payload that transfers moved, as the kernel or the relay counts them, by direction.",
                 "direction",
                 &Direction::ALL.map(Direction::as_str),
             ),
@@ -173,6 +175,12 @@ impl Metrics {
             resets: define.counter(
                 "ftpgate_data_connections_reset_total",
                 "Live data connections that were ended with their control session, or because nothing moved.",
+            ),
+            data_refused: define.counters(
+                "ftpgate_data_connections_refused_total",
+                "Data connections that the relay turned away, by reason.",
+                "reason",
+                &Incident::REFUSED.map(Incident::as_str),
             ),
             overruns: define.counter(
                 "ftpgate_conntrack_overruns_total",
@@ -253,6 +261,11 @@ impl Metrics {
     /// A live data connection is being ended.
     pub fn reset(&self) {
         self.0.resets.increment(1);
+    }
+
+    /// The relay turned a data connection away; `reason` is a word of [`Incident`].
+    pub fn data_refused(&self, reason: &'static str) {
+        self.0.data_refused.count(reason);
     }
 
     /// So many times in all, conntrack events came too fast.

@@ -25,6 +25,8 @@ pub(super) struct Busy {
     pub(super) receivers: Vec<(Flow, End)>,
     /// Data connections whose traffic the session asked for.
     pub(super) to_measure: Vec<PinholeId>,
+    /// A data connection is on its way to the client whose server has been heard of since: what that says waits.
+    pub(super) server_waits: bool,
     /// Pinholes in force. Dropping a lease closes its pinhole, so no way out of the driver leaves one open.
     pub(super) leases: Vec<(PinholeId, Lease)>,
 }
@@ -32,7 +34,7 @@ pub(super) struct Busy {
 impl Busy {
     /// Whether nothing is left.
     pub(super) fn is_over(&self) -> bool {
-        let Self { openings, watches, receivers, to_measure, leases } = self;
+        let Self { openings, watches, receivers, to_measure, server_waits: _, leases } = self;
         openings.is_empty() && watches.is_empty() && receivers.is_empty() && to_measure.is_empty() && leases.is_empty()
     }
 

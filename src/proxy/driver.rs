@@ -261,7 +261,8 @@ impl Driver {
         if own.has_failed() {
             return (false, false);
         }
-        (self.session.wants(side) && !other.is_full() && !own.is_full(), own.is_waiting())
+        let waits = side == Side::Server && self.busy.as_ref().is_some_and(|busy| busy.server_waits);
+        (self.session.wants(side) && !waits && !other.is_full() && !own.is_full(), own.is_waiting())
     }
 
     fn pipe(&mut self, side: Side) -> &mut Pipe {
@@ -277,12 +278,21 @@ impl Driver {
         if writable && self.pipe(side).is_waiting() {
             self.pipe(side).flush();
         }
-        if readable && self.session.wants(side) {
+        if readable && self.session.wants(side) && !(side == Side::Server && self.server_is_early()) {
             self.read(side);
         }
         if self.pipe(side).has_failed() {
             self.gone(side);
         }
+    }
+
+    /// Whether the server may speak of a data connection that the relay has accepted from it and that has not reached the client
+    /// yet: a client that hears of the end before there was a beginning gives up.
+    fn server_is_early(&mut self) -> bool {
+        let (Some(busy), Some(tracker)) = (&mut self.busy, &self.record.shared.tracker) else { return false };
+        let mut active = busy.leases.iter().map(|(_, lease)| lease.pinhole()).filter(|it| it.announcement.is_active());
+        busy.server_waits = active.any(|pinhole| tracker.is_on_its_way(&pinhole.key()));
+        busy.server_waits
     }
 
     fn read(&mut self, side: Side) {
@@ -377,6 +387,7 @@ impl Driver {
 
     /// Something happened to a data connection.
     fn flow_event(&mut self, id: PinholeId, event: Option<FlowEvent>) {
+        self.busy().server_waits = false;
         let event = match event {
             Some(FlowEvent::Used(flow)) => {
                 if let Some((.., known)) = self.busy().watches.iter_mut().find(|(watched, ..)| *watched == id) {

@@ -58,6 +58,8 @@ pub struct Way {
     pub arrived: SocketAddr,
     /// The load balancer that told `C` and `O`.
     pub via: Option<SocketAddr>,
+    /// The address of ours that the connection has arrived at.
+    pub local: SocketAddr,
 }
 
 /// What of this host the client sees.
@@ -106,7 +108,7 @@ pub fn find(
                 return Err(if dialled_us { Lost::NotRedirected } else { Lost::Loop });
             }
             // A header does not choose a server: whoever may send one could reach any host by it.
-            Ok(Way { original: redirected, server: redirected, arrived: redirected, via })
+            Ok(Way { original: redirected, server: redirected, arrived: redirected, local, via })
         }
         Route::Servers(servers) => {
             let server = *servers.iter().find(|s| s.is_ipv6() == client.is_ipv6()).ok_or(Lost::Family)?;
@@ -114,21 +116,27 @@ pub fn find(
                 return Err(Lost::Loop);
             }
             let original = told.map_or(redirected, |told| told.dialled);
-            Ok(Way { original, server, arrived: redirected, via })
+            Ok(Way { original, server, arrived: redirected, local, via })
         }
     }
 }
 
 /// What of this host a client on this way sees.
 pub fn face(way: Way, listener: &ListenerSettings, shared: &Shared) -> Face {
-    face_of(way, of_family(&listener.announced, way.original.ip()), |address| shared.is_own(address))
+    let announced = of_family(&listener.announced, way.original.ip());
+    face_of(way, announced, shared.firewall.habits().listens, |address| shared.is_own(address))
 }
 
-fn face_of(way: Way, announced: Option<IpAddr>, is_own: impl Fn(IpAddr) -> bool) -> Face {
+/// `listens`: no packet filter translates, so only an address of ours can be dialled.
+fn face_of(way: Way, announced: Option<IpAddr>, listens: bool, is_own: impl Fn(IpAddr) -> bool) -> Face {
     // Another name of this host is where packets for that name arrive. If it is no address of this host, a gateway before this
     // one translates it, and they arrive where the control connection did.
     let entrance = announced.filter(|address| is_own(*address));
     let dialled = way.original.ip();
+    if listens && !is_own(dialled) {
+        let local = Some(way.local.ip());
+        return Face { original: way.original, announced: announced.or(local), entrance: entrance.or(local) };
+    }
     if way.via.is_none() || is_own(dialled) {
         return Face { original: way.original, announced, entrance };
     }
@@ -169,9 +177,10 @@ mod tests {
             original: SocketAddr::new(ip(dialled), 21),
             server: "10.20.0.10:21".parse().unwrap(),
             arrived: SocketAddr::new(ip(arrived), 21),
+            local: SocketAddr::new(ip(arrived), 21),
             via: via.then(|| "192.0.2.7:40000".parse().unwrap()),
         };
-        let face = face_of(way, announced.map(ip), |address| own.contains(&address));
+        let face = face_of(way, announced.map(ip), false, |address| own.contains(&address));
         assert_eq!(face.original.port(), 21);
         let text = |address: Option<IpAddr>| address.map(|address| address.to_string());
         (face.original.ip().to_string(), text(face.announced), text(face.entrance))

@@ -91,6 +91,10 @@ impl Session {
     /// `EPSV`, `EPSV 1`, `EPSV 2`, `EPSV ALL` (RFC 2428 §3). A family other than the session's is answered here, since the
     /// data connection could not be made: client and server each talk to us in the session's family.
     fn epsv(&mut self, line: &[u8], command: &Command<'_>, effects: &mut Effects) {
+        // A 229 names no address, so the client dials the one that it dialled before; nothing of ours is there.
+        if self.ends.entrance.is_some_and(|entrance| entrance != self.ends.original.ip()) {
+            return self.refuse(Refusal::Pinhole, Local::NoExtendedPassive, effects);
+        }
         let argument = command.argument.trim_ascii();
         let own = if self.is_ipv6() { b"2" } else { b"1" };
         let kind = if argument.eq_ignore_ascii_case(b"ALL") {

@@ -42,6 +42,8 @@ replies! {
     NotUnderstood = "500 Command not understood.",
     /// The firewall could not do it.
     NoPinhole = "425 The gateway cannot open the data connection; try again.",
+    /// EPSV where data connections arrive at another address than the control connection.
+    NoExtendedPassive = "502 Extended passive mode would miss this gateway; use PASV, PORT or EPRT.",
     /// A 227 or 229 that cannot be used.
     BadPassive = "425 The server's answer names no usable port; try another mode.",
     /// Login took too long.

@@ -4,7 +4,7 @@
 //! - `linux`, `freebsd`, `openbsd`: the same functions, each in its system's way: original destination, transparent sockets;
 //!   `bsd`: what the last two share;
 //! - `privilege`: becoming another user in another root, pledge and unveil;
-//! - `descriptor`: handing an open file to another process; `clock`: local time;
+//! - `descriptor`: handing an open file to another process; `pipe`: moving bytes between sockets; `clock`: local time;
 //! - `natlook`, `abi`: the BSD kernels' structures and numbers, compiled and tested everywhere.
 //!
 //! Not here: any decision.
@@ -13,6 +13,7 @@ pub mod abi;
 mod clock;
 mod descriptor;
 pub mod natlook;
+mod pipe;
 pub mod privilege;
 
 #[cfg(any(target_os = "freebsd", target_os = "openbsd"))]
@@ -41,6 +42,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 pub use clock::local_time;
 pub use descriptor::{recv_fd, send_fd};
+pub use pipe::Pipe;
 
 /// Connections that wait to be accepted. The kernel caps it: Linux `net.core.somaxconn`, FreeBSD `kern.ipc.soacceptqueue`,
 /// OpenBSD `kern.somaxconn`.
@@ -151,6 +153,24 @@ pub fn tune(socket: &impl AsFd) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     socket.set_out_of_band_inline(true)?;
     socket.set_tcp_keepalive(&imp::keepalive(KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES))
+}
+
+/// Sets a data connection up: keepalive, as of control connections. Nagle's delay stays: it fills packets, and the end of the
+/// stream passes it by.
+///
+/// # Errors
+/// As of `setsockopt`.
+pub fn keep_alive(socket: &impl AsFd) -> io::Result<()> {
+    SockRef::from(socket).set_tcp_keepalive(&imp::keepalive(KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES))
+}
+
+/// Whether closing the socket, in whatever way that comes about, resets the connection (`SO_LINGER` of 0, socket(7)) rather than
+/// end it in an orderly way.
+///
+/// # Errors
+/// As of `setsockopt`.
+pub fn reset_on_close(socket: &impl AsFd, reset: bool) -> io::Result<()> {
+    SockRef::from(socket).set_linger(reset.then_some(Duration::ZERO))
 }
 
 /// Sends bytes of which the last is urgent (`MSG_OOB`, tcp(7)).

@@ -81,6 +81,17 @@ pub fn binary() -> String {
     }
 }
 
+/// What makes a command one of an ordinary user.
+pub const UNPRIVILEGED: &[&str] = &[
+    "setpriv",
+    "--reuid=65534",
+    "--regid=65534",
+    "--clear-groups",
+    "--inh-caps=-all",
+    "--bounding-set=-all",
+    "--no-new-privs",
+];
+
 /// Where it serves its metrics, by default.
 const METRICS: &str = "127.0.0.1:9821";
 
@@ -97,13 +108,24 @@ impl Ftpgate {
         Self::try_start(host, config).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// The same; an error holds its log.
+    /// The same as an ordinary user: nobody, with no capability, nor a way to one.
+    pub fn start_unprivileged(host: &Host, config: &Config) -> Self {
+        Self::start_by(host, config, UNPRIVILEGED).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// As of [`Ftpgate::start`]; an error holds its log.
     pub fn try_start(host: &Host, config: &Config) -> Result<Self, String> {
+        Self::start_by(host, config, &[])
+    }
+
+    fn start_by(host: &Host, config: &Config, by: &[&str]) -> Result<Self, String> {
         let folder = Folder::new();
         // The control socket is made by the unprivileged user.
         super::files::set_mode(folder.path(), 0o777);
         let file = folder.write("ftpgate.yaml", config.render(&folder));
-        let mut daemon = host.spawn(&[&binary(), "run", "-c", &file.to_string_lossy()]);
+        super::files::set_mode(&file, 0o644);
+        let (binary, file) = (binary(), file.to_string_lossy());
+        let mut daemon = host.spawn(&[by, &[&binary, "run", "-c", &file]].concat());
         match daemon.wait_for_line(Duration::from_secs(15), says_ready) {
             Some(_) => Ok(Self { daemon, folder }),
             None => {

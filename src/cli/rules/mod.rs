@@ -1,10 +1,11 @@
 //! The firewall rules that a configuration needs, as `ftpgate rules` prints them.
 //!
 //! Lives here: which packet filter they are for, and what the skeletons have in common. Below it, each a pure function from
-//! configuration to text: `nftables`, `pf`. Not here: the rules of pinholes (`firewall`), which ftpgate makes itself.
+//! configuration to text: `nftables`, `pf`, `relay`. Not here: the rules of pinholes (`firewall`), which ftpgate makes itself.
 
 mod nftables;
 mod pf;
+mod relay;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -22,6 +23,9 @@ pub(super) fn ruleset(
     outside: Option<&str>,
     file: &Path,
 ) -> String {
+    if config.firewall.backend == Backend::Relay {
+        return relay::ruleset(config);
+    }
     let filter = filter.unwrap_or_else(|| configured(config));
     let (usual_inside, usual_outside) = match filter {
         Filter::Nftables => ("eth1", "eth0"),

@@ -11,7 +11,7 @@ use super::super::{Capture, Ftps, Listener, Mode, Source, defaults};
 use super::{Keyed, address, endpoint, keyed, later, ports, proxy_protocol, word};
 
 /// All listeners; at least one, and no two in each other's way.
-pub(super) fn all(raw: Vec<RawListener>, system: System) -> Keyed<Vec<Listener>> {
+pub(super) fn all(raw: Vec<RawListener>, system: System, relayed: bool) -> Keyed<Vec<Listener>> {
     if raw.is_empty() {
         let fault = Fault::new(
             "there is no listener, so no client could ever arrive",
@@ -22,10 +22,33 @@ pub(super) fn all(raw: Vec<RawListener>, system: System) -> Keyed<Vec<Listener>>
     let mut listeners: Vec<Listener> = Vec::with_capacity(raw.len());
     for (index, raw) in raw.into_iter().enumerate() {
         let listener = one(index, raw, system)?;
+        if relayed {
+            own_addresses_only(index, &listener)?;
+        }
         apart(index, &listener, &listeners)?;
         listeners.push(listener);
     }
     Ok(listeners)
+}
+
+/// The relay listens and connects with addresses of this host; what borrows others' is for packet filters.
+fn own_addresses_only(index: usize, listener: &Listener) -> Keyed<()> {
+    let (key, fault) = if matches!(listener.capture, Capture::Tproxy | Capture::Divert) {
+        let problem = format!(
+            "capture: {} leaves the server's own address to the client, where the relay cannot listen",
+            listener.capture.as_str()
+        );
+        (
+            "capture",
+            Fault::new(problem, "use capture: direct, or on Linux and FreeBSD redirect; or another firewall.backend"),
+        )
+    } else if listener.source == Source::Client {
+        let problem = "data connections of the relay come from the gateway, and servers want them from where the control connection comes";
+        ("source", Fault::new(problem, "use source: gateway, or another firewall.backend"))
+    } else {
+        return Ok(());
+    };
+    Err((format!("listeners[{index}].{key}"), fault))
 }
 
 /// No two listeners share a name or an address.

@@ -2,7 +2,7 @@
 //!
 //! Lives here: the plain data, [`Flow`], [`Snapshot`], [`FlowEvent`]; [`Follow`], which each system's tracker implements; and
 //! [`Watch`], which hears of one connection. Below it: who waits for which connection (`registry`). Not here: where the news
-//! comes from (`conntrack`, `pf`), what a session makes of it.
+//! comes from (`conntrack`, `pf`, `relay`), what a session makes of it.
 
 mod registry;
 
@@ -37,6 +37,13 @@ pub trait Follow: fmt::Debug + Send + Sync {
     /// # Errors
     /// The kernel refused.
     fn forget(&self, flow: &Flow) -> Result<(), Error>;
+
+    /// Whether a connection that came through the pinhole with this key is still on its way to the target. What its initiator says
+    /// elsewhere of it must not arrive before: [`FlowEvent::Established`] or its end tells when. Packet filters have no such
+    /// moments: there the initiator itself waits for the target.
+    fn is_on_its_way(&self, _key: &Key) -> bool {
+        false
+    }
 
     /// How often news was lost because more came than could wait.
     fn lost(&self) -> u64;
@@ -145,13 +152,13 @@ impl Flow {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// Bytes of whole IP packets, headers included, also of retransmissions. The payload cannot be had from it: TCP headers
-    /// vary in length with their options.
+    /// vary in length with their options. Without packets: bytes of payload, exactly.
     pub bytes: u64,
-    /// Packets.
+    /// Packets. 0 where it is not packets that are counted, but what is copied (`relay`).
     pub packets: u64,
 }
 
-/// What a connection carried, if the kernel counts (pf always, Linux with `net.netfilter.nf_conntrack_acct`).
+/// What a connection carried, if that is counted (by the relay and pf always, Linux with `net.netfilter.nf_conntrack_acct`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// From the host that dialled: the client in passive mode, the server in active mode.
@@ -161,15 +168,18 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// The payload, under the assumption that [`Traffic`] explains: headers with TCP timestamps, and one SYN each way.
+    /// The payload: as it was counted, or under the assumption that [`Traffic`] explains: headers with TCP timestamps, and one
+    /// SYN each way.
     pub fn traffic(&self, ipv6: bool) -> Traffic {
         /// IP header, TCP header, timestamps (RFC 7323) with their padding.
         const HEADERS: [u64; 2] = [20 + 20 + 12, 40 + 20 + 12];
         /// What a SYN has more: maximum segment size, selective acknowledgements, window scale.
         const SYN: u64 = 8;
         let headers = if ipv6 { HEADERS[1] } else { HEADERS[0] };
-        let payload =
-            |tally: Tally| tally.bytes.saturating_sub(tally.packets.saturating_mul(headers).saturating_add(SYN));
+        let payload = |tally: Tally| match tally.packets {
+            0 => tally.bytes,
+            packets => tally.bytes.saturating_sub(packets.saturating_mul(headers).saturating_add(SYN)),
+        };
         Traffic { from_initiator: payload(self.from_initiator), to_initiator: payload(self.to_initiator) }
     }
 
@@ -224,7 +234,7 @@ pub struct Snapshot {
 pub enum FlowEvent {
     /// Its first packet has passed the gateway.
     Used(Flow),
-    /// Both ends have agreed to it. Only if that is asked for, see `conntrack::Options`.
+    /// Both ends have agreed to it. The relay always tells; conntrack only if that is asked for, see `conntrack::Options`.
     Established,
     /// Both ends have closed it, or it was reset: what it carried is final but for a last acknowledgement. Only if states
     /// are subscribed to.

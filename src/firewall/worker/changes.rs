@@ -20,6 +20,9 @@ use crate::pinhole::{EntrancePort, Key, Pinhole, Request};
 /// How long to wait before each further try when the packet filter is busy.
 const BUSY_PAUSES: [Duration; 2] = [Duration::ZERO, Duration::from_millis(5)];
 
+/// How often another port is tried for an entrance when somebody else on this host has the one that was chosen.
+const OTHER_PORTS: u8 = 8;
+
 /// The backend, and what is in force.
 pub(super) struct Changes {
     backend: Box<dyn Backend>,
@@ -108,7 +111,9 @@ impl Changes {
 
     /// The port of the entrance; none if all are in force.
     fn entrance_port(&mut self, request: &Request, batch: &mut Vec<Step>) -> Option<u16> {
-        if let EntrancePort::Fixed(port) = request.entrance_port {
+        if let EntrancePort::Fixed(port) = request.entrance_port
+            && !self.backend.habits().listens
+        {
             return Some(port);
         }
         let now = Instant::now();
@@ -208,10 +213,16 @@ impl Changes {
 
     fn failed(&mut self, step: Step, error: Error) {
         match step {
-            Step::Open(pinhole, order) => {
+            Step::Open(pinhole, mut order) => {
                 // A lease that was to be replaced still holds what it held.
                 if !self.held.contains_key(&pinhole.key()) {
                     self.ports.release(pinhole.key(), Instant::now());
+                }
+                if error.kind() == ErrorKind::InUse && order.missed < OTHER_PORTS {
+                    order.missed += 1;
+                    let mut batch = Vec::new();
+                    self.prepare_open(order, &mut batch);
+                    return self.carry_out(&mut batch);
                 }
                 let _ = order.answer.send(Err(error));
             }

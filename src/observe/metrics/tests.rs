@@ -189,6 +189,8 @@ fn the_manual_lists_every_label_value() {
     };
     assert_eq!(values("`mode`"), Announcement::ALL.map(Announcement::as_str));
     assert_eq!(values("`kind` of `ftpgate_firewall_errors_total`"), ErrorKind::ALL.map(ErrorKind::as_str));
+    let refused = Incident::REFUSED.map(Incident::as_str);
+    assert_eq!(values("`reason` of `ftpgate_data_connections_refused_total`"), refused);
     assert_eq!(values("`reason` of `ftpgate_connections_rejected_total`"), Rejection::ALL.map(Rejection::as_str));
     let refusals: Vec<&str> = Refusal::ALL.iter().map(|reason| reason.as_str()).collect();
     assert_eq!(values("`reason` of `ftpgate_refusals_total`"), refusals);

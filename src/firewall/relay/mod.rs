@@ -1,0 +1,309 @@
+//! Relay: a backend that needs no packet filter. It listens at entrances itself, connects to targets, and copies.
+//!
+//! Lives here: [`Relay`], which opens and closes, and [`Tracker`], which tells what becomes of data connections: the two traits that
+//! the rest of the program speaks. Below it: `book` (who may come in where, and who is in), `door` (accepting), `copy` (one data
+//! connection, from its target on). Not here: moving bytes (`sys::Pipe`).
+//!
+//! It runs on a runtime of its own, so that no transfer is in the way of a control connection's answer. A connection is a task;
+//! nothing wakes up for a connection, or for a listener, on which nothing happens, but for one timer each.
+//!
+//! A connection that does not come to its end in an orderly way is reset at both ends: its sockets reset when they are closed
+//! ([`crate::sys::reset_on_close`]) until all of it has passed. So a file that was cut off never looks complete, not even when the
+//! process is killed.
+
+mod book;
+mod copy;
+mod door;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Handle, Runtime};
+
+use self::book::{Book, Claim};
+use super::tracking::{Counters, Event, Flow, Follow, Kind, Snapshot, TcpState, Watch, Watches};
+use super::{Backend, Change, Error, ErrorKind, Habits};
+use crate::pinhole::{Key, Pinhole};
+use crate::sys;
+
+/// What the administrator set.
+#[derive(Clone)]
+pub struct Settings {
+    /// How long connecting to a target may take.
+    pub connect_timeout: Duration,
+    /// How long a connection may be silent once one of its ends has closed its direction. One that nobody watches may be silent
+    /// for twice as long.
+    pub idle_timeout: Duration,
+    /// Most data connections of one client's address at a time.
+    pub most_per_client: usize,
+    /// Is told what is to be counted.
+    pub report: Arc<dyn Fn(Incident) + Send + Sync>,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").field("connect_timeout", &self.connect_timeout).finish_non_exhaustive()
+    }
+}
+
+/// Why somebody was not let through, or not yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Incident {
+    /// It is not the host that the entrance was announced to. The entrance stays open for that one.
+    WrongPeer,
+    /// The target refused the connection, or cannot be reached.
+    Connect,
+    /// The target did not answer within `timeouts.connect`.
+    ConnectTimeout,
+    /// It could not be accepted for now, such as for want of descriptors; it waits.
+    Accept,
+}
+
+impl Incident {
+    /// Those who were turned away, for tables of metrics.
+    pub const REFUSED: [Self; 3] = [Self::WrongPeer, Self::Connect, Self::ConnectTimeout];
+
+    /// The word that logs and metrics use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::WrongPeer => "wrong_peer",
+            Self::Connect => "connect",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::Accept => "accept",
+        }
+    }
+}
+
+/// What the backend, the tracker and all tasks share.
+struct Shared {
+    settings: Settings,
+    /// The addresses of this host at the start.
+    own: Vec<IpAddr>,
+    book: Mutex<Book>,
+    /// Locked after `book` where both are.
+    watches: Watches,
+    pipes: copy::Pipes,
+}
+
+impl Shared {
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn report(&self, incident: Incident) {
+        (self.settings.report)(incident);
+    }
+
+    /// Whether the target's side of a connection can be bound to this address: the control connection has it in passive mode.
+    fn is_own(&self, address: IpAddr) -> bool {
+        address.is_loopback() || self.own.contains(&address)
+    }
+}
+
+/// The backend. Its connections end with it.
+pub struct Relay {
+    shared: Arc<Shared>,
+    /// `None` only while it is being dropped.
+    runtime: Option<Runtime>,
+}
+
+impl fmt::Debug for Relay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Relay").field("settings", &self.shared.settings).finish_non_exhaustive()
+    }
+}
+
+impl Relay {
+    /// Starts its threads.
+    ///
+    /// # Errors
+    /// They cannot be started.
+    pub fn start(settings: Settings) -> Result<Self, Error> {
+        let runtime = Builder::new_multi_thread()
+            .thread_name("relay")
+            .enable_all()
+            .build()
+            .map_err(|error| Error::new(ErrorKind::Other, format!("cannot start the relay's threads: {error}")))?;
+        let shared = Shared {
+            settings,
+            own: sys::own_addresses().unwrap_or_default(),
+            book: Mutex::default(),
+            watches: Watches::default(),
+            pipes: copy::Pipes::default(),
+        };
+        Ok(Self { shared: Arc::new(shared), runtime: Some(runtime) })
+    }
+
+    /// Tells what becomes of its connections.
+    pub fn tracker(&self) -> Tracker {
+        Tracker { shared: Arc::clone(&self.shared), runtime: self.runtime.as_ref().map(|it| it.handle().clone()) }
+    }
+
+    /// Opens what is to be opened and is not there, or nothing. Then nothing can fail any more.
+    fn listeners(&self, book: &Book, changes: &[Change]) -> Result<book::Listeners, Error> {
+        let mut new = book::Listeners::new();
+        for change in changes {
+            let Change::Open(pinhole) = change else { continue };
+            let (client, most) = (book::client(pinhole), self.shared.settings.most_per_client);
+            if book.live_of(client) >= most {
+                let text = format!(
+                    "{client} has {most} data connections already: they end with `data.idle_timeout` if nothing moves on them"
+                );
+                return Err(Error::new(ErrorKind::Full, text));
+            }
+            if !book.has_door(pinhole.entrance) && !new.contains_key(&pinhole.entrance) {
+                new.insert(pinhole.entrance, door::listen(pinhole.entrance)?);
+            }
+        }
+        Ok(new)
+    }
+}
+
+impl Backend for Relay {
+    fn name(&self) -> &'static str {
+        "relay"
+    }
+
+    fn habits(&self) -> Habits {
+        Habits { listens: true, ..Habits::default() }
+    }
+
+    /// Needs nothing that could be missing, and nothing is left of a dead predecessor.
+    fn verify(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn apply(&mut self, changes: &[Change]) -> Result<(), Error> {
+        let Some(runtime) = &self.runtime else {
+            return Err(Error::new(ErrorKind::Other, "the relay has ended"));
+        };
+        // Sockets are registered with the runtime that we are in.
+        let _inside = runtime.enter();
+        let mut book = self.shared.book();
+        let mut listeners = self.listeners(&book, changes)?;
+        let (mut opened, mut guests) = (Vec::new(), Vec::new());
+        for change in changes {
+            match change {
+                Change::Open(pinhole) => {
+                    let listener = listeners.remove(&pinhole.entrance);
+                    opened.extend(book.open(pinhole, listener).map(|number| (pinhole.entrance, number)));
+                }
+                Change::Close(pinhole) => {
+                    guests.extend(door::answer(&self.shared, &mut book, &pinhole.key()));
+                    book.close(pinhole);
+                }
+                Change::Reset(reset) => book.reset(&reset.flow),
+            }
+        }
+        book.shut_doors();
+        // A task that cannot be started is dropped at once, which must find the book free.
+        drop(book);
+        guests.into_iter().for_each(|guest| door::let_in(&self.shared, guest));
+        for (entrance, number) in opened {
+            let task = runtime.spawn(door::serve(Arc::clone(&self.shared), entrance, number)).abort_handle();
+            self.shared.book().attend(entrance, number, task);
+        }
+        Ok(())
+    }
+
+    fn clear(&mut self) -> Result<(), Error> {
+        self.shared.book().end_all();
+        Ok(())
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.shared.book().end_all();
+        if let Some(runtime) = self.runtime.take() {
+            // Does not wait, so it can be done anywhere.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Tells what becomes of the relay's connections.
+#[derive(Clone)]
+pub struct Tracker {
+    shared: Arc<Shared>,
+    runtime: Option<Handle>,
+}
+
+impl fmt::Debug for Tracker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tracker").finish_non_exhaustive()
+    }
+}
+
+impl Follow for Tracker {
+    fn watch(&self, key: Key) -> Watch {
+        let mut book = self.shared.book();
+        let watch = self.shared.watches.watch(key);
+        // Somebody came in before the entrance was announced.
+        if let Some(flow) = book.claim(key) {
+            self.shared.watches.lock().apply(&event(Kind::New, flow, None), |_| None);
+        }
+        drop(book);
+        self.shared.watches.tell();
+        watch
+    }
+
+    fn query(&self, flow: &Flow) -> Result<Option<Snapshot>, Error> {
+        let counters = self.shared.book().counters(flow);
+        Ok(counters.map(|counters| event(Kind::Update, *flow, Some(counters)).snapshot))
+    }
+
+    /// It is forgotten when it ends.
+    fn forget(&self, _: &Flow) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Who has knocked is let in first: the question comes from somebody who was told of a connection by its initiator.
+    fn is_on_its_way(&self, key: &Key) -> bool {
+        let _inside = self.runtime.as_ref().map(Handle::enter);
+        let mut book = self.shared.book();
+        let guests = door::answer(&self.shared, &mut book, key);
+        book.shut_doors();
+        drop(book);
+        guests.into_iter().for_each(|guest| door::let_in(&self.shared, guest));
+        self.shared.book().is_on_its_way(key)
+    }
+
+    /// Nothing is lost on the way.
+    fn lost(&self) -> u64 {
+        0
+    }
+
+    fn stop(&self) {
+        self.shared.watches.lock().close();
+    }
+}
+
+impl Shared {
+    /// Its target is connected as well.
+    fn arrive(&self, flow: &Flow) {
+        self.book().arrive(flow);
+        self.watches.lock().apply(&event(Kind::Update, *flow, None), |_| None);
+        self.watches.tell();
+    }
+
+    /// The right peer is in: its connection has a name from now on, and whoever waits for it is told.
+    fn begin(self: &Arc<Self>, book: &mut Book, pinhole: &Pinhole, peer: std::net::SocketAddr) -> book::Ended {
+        let awaited = self.watches.lock().awaits(&pinhole.key());
+        let claim = if awaited { Claim::Watched } else { Claim::Open };
+        let (flow, counts) = book.begin(pinhole, peer, claim);
+        if awaited {
+            self.watches.lock().apply(&event(Kind::New, flow, None), |_| None);
+        }
+        book::Ended { shared: Arc::clone(self), flow, counts }
+    }
+}
+
+fn event(kind: Kind, flow: Flow, counters: Option<Counters>) -> Event {
+    Event { kind, snapshot: Snapshot { flow, state: Some(TcpState::Established), counters } }
+}
+
+#[cfg(test)]
+mod tests;
