@@ -96,7 +96,8 @@ impl Request {
     }
 }
 
-/// Permission and translation for exactly one data connection. All four addresses are of one family.
+/// Permission and translation for exactly one data connection. Initiator and entrance are of one family, source and target of
+/// one: the same, unless client and server are of different families. No packet filter can bring such a connection across.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pinhole {
     /// Whose it is.
@@ -126,9 +127,14 @@ impl Pinhole {
         self.source != self.initiator
     }
 
-    /// Whether its addresses are of the IPv6 family.
+    /// Whether what the initiator dials is of the IPv6 family.
     pub fn is_ipv6(&self) -> bool {
         self.entrance.is_ipv6()
+    }
+
+    /// Whether the connection changes its address family on the way.
+    pub fn changes_family(&self) -> bool {
+        self.entrance.is_ipv6() != self.target.is_ipv6()
     }
 
     /// What the packet filter matches on. Two live pinholes never share a key.
@@ -215,9 +221,21 @@ mod tests {
         assert!(!forward.needs_dnat() && forward.needs_snat());
         let reverse = passive("203.0.113.1:61000", "10.0.0.5:50000", "10.0.0.1");
         assert!(reverse.needs_dnat() && reverse.needs_snat());
+        assert!(!reverse.changes_family());
         assert_eq!(
             reverse.to_string(),
             "pasv: 192.0.2.10 may dial 203.0.113.1:61000, goes to 10.0.0.5:50000, comes from 10.0.0.1, for 60s"
+        );
+    }
+
+    #[test]
+    fn a_pinhole_can_lead_from_one_family_to_the_other() {
+        let across = passive("[2001:db8::1]:61000", "10.0.0.5:50000", "10.0.0.1");
+        let across = Pinhole { initiator: "2001:db8::7".parse().unwrap(), ..across };
+        assert!(across.changes_family() && across.is_ipv6());
+        assert_eq!(
+            across.to_string(),
+            "pasv: 2001:db8::7 may dial [2001:db8::1]:61000, goes to 10.0.0.5:50000, comes from 10.0.0.1, for 60s"
         );
     }
 }

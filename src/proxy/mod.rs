@@ -53,7 +53,7 @@ pub enum Capture {
 pub enum Route {
     /// Forward mode: to the original destination.
     Original,
-    /// Reverse mode: to the first of these that is of the client's address family.
+    /// Reverse mode: to the first of these that is of the client's address family (or to the first, `Shared::can_translate`).
     Servers(Vec<SocketAddr>),
 }
 
@@ -62,7 +62,7 @@ pub enum Route {
 pub enum Source {
     /// The address that the route to the server suggests.
     Gateway,
-    /// The client's own (transparent source).
+    /// The client's own (transparent source); as `Gateway` where the server is of another address family.
     Client,
     /// The first of these that is of the server's address family; as `Gateway` if none is.
     Addresses(Vec<IpAddr>),
@@ -114,6 +114,8 @@ pub struct Shared {
     pub listening: Vec<u16>,
     /// The addresses of this host when the daemon started or was last reloaded.
     pub own_addresses: RwLock<Vec<IpAddr>>,
+    /// Data connections can lead from one address family to the other, so a client may get a server of the other.
+    pub can_translate: bool,
     live: RwLock<Arc<Live>>,
     started: Instant,
     next_session: AtomicU64,
@@ -161,11 +163,18 @@ impl Shared {
             limits: limits::Limits::default(),
             listening,
             own_addresses: RwLock::new(crate::sys::own_addresses().unwrap_or_default()),
+            can_translate: false,
             live: RwLock::new(Arc::new(live)),
             started: Instant::now(),
             next_session: AtomicU64::new(1),
             herald: herald::Herald::default(),
         }
+    }
+
+    /// The same, where data connections can lead from one address family to the other. No packet filter can do that.
+    #[must_use]
+    pub fn translating(self) -> Self {
+        Self { can_translate: true, ..self }
     }
 
     /// What a new session goes by.

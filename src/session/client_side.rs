@@ -57,7 +57,7 @@ impl Session {
             _ if after_epsv_all => self.refuse(Refusal::EpsvAll, Local::EpsvAll, effects),
             Verb::Port => self.port(line, &command, effects),
             Verb::Eprt => self.eprt(line, &command, effects),
-            Verb::Pasv => self.forward(line, &command, Kind::Passive(Announcement::Pasv), effects),
+            Verb::Pasv => self.pasv(line, &command, effects),
             Verb::Epsv => self.epsv(line, &command, effects),
             Verb::Lprt | Verb::Lpsv => self.refuse(Refusal::LongAddress, Local::LongAddress, effects),
             Verb::Transfer => {
@@ -73,6 +73,7 @@ impl Session {
                 self.auth_pending = true;
                 self.forward(line, &command, Kind::Auth, effects);
             }
+            Verb::Algs => self.algs(line, &command, effects),
             Verb::Abor => self.forward(line, &command, Kind::Abor { optional: false }, effects),
             Verb::Stat => self.forward(line, &command, Kind::Stat, effects),
             Verb::Rein => self.forward(line, &command, Kind::Rein, effects),
@@ -88,21 +89,31 @@ impl Session {
         }
     }
 
-    /// `EPSV`, `EPSV 1`, `EPSV 2`, `EPSV ALL` (RFC 2428 §3). A family other than the session's is answered here, since the
-    /// data connection could not be made: client and server each talk to us in the session's family.
+    fn pasv(&mut self, line: &[u8], command: &Command<'_>, effects: &mut Effects) {
+        if self.ends.differ() && self.is_ipv6() {
+            return self.refuse(Refusal::Family, Local::PasvIpv6, effects);
+        }
+        self.ask(line, command, Announcement::Pasv, effects);
+    }
+
+    /// `EPSV`, `EPSV 1`, `EPSV 2`, `EPSV ALL` (RFC 2428 §3). A family other than the client's is answered here, since the
+    /// data connection could not be made: the client talks to us in its own.
     fn epsv(&mut self, line: &[u8], command: &Command<'_>, effects: &mut Effects) {
         let argument = command.argument.trim_ascii();
         let own = if self.is_ipv6() { b"2" } else { b"1" };
-        let kind = if argument.eq_ignore_ascii_case(b"ALL") {
-            Kind::EpsvAll
-        } else if argument.is_empty() || argument == own {
-            Kind::Passive(Announcement::Epsv)
+        if argument.eq_ignore_ascii_case(b"ALL") {
+            if self.for_server(Announcement::Epsv) == Announcement::Pasv {
+                return self.refuse(Refusal::EpsvAll, Local::EpsvAllTranslated, effects);
+            }
+            return self.forward(line, command, Kind::EpsvAll, effects);
+        }
+        if argument.is_empty() || argument == own {
+            self.ask(line, command, Announcement::Epsv, effects);
         } else if argument.iter().all(u8::is_ascii_digit) {
-            return self.refuse(Refusal::Family, self.only_family(), effects);
+            self.refuse(Refusal::Family, self.only_family(), effects);
         } else {
-            return self.refuse(Refusal::Syntax, Local::Syntax, effects);
-        };
-        self.forward(line, command, kind, effects);
+            self.refuse(Refusal::Syntax, Local::Syntax, effects);
+        }
     }
 
     /// Passes a command on, byte for byte, and remembers that it awaits an answer.
@@ -147,6 +158,9 @@ impl Session {
 
     /// Says something to the client once everything before it is answered.
     pub(super) fn answer(&mut self, reply: Local, effects: &mut Effects) {
+        if self.wakes_server() {
+            return self.answer_after_noop(reply, effects);
+        }
         self.pending.push(Kind::Local(reply));
         self.answer_local(effects);
     }

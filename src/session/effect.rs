@@ -142,11 +142,11 @@ words! {
         ForeignAddress = "foreign_address",
         /// PORT or EPRT names a port below 1024 (RFC 2577 §3).
         LowPort = "low_port",
-        /// EPRT or EPSV names another address family than the session's (RFC 2428 §2).
+        /// EPRT or EPSV names another address family than the client's (RFC 2428 §2), or PASV cannot name it (RFC 6384 §7).
         Family = "family",
         /// LPRT or LPSV (RFC 1639), which nothing uses (RFC 6384 §1).
         LongAddress = "long_address",
-        /// PORT, EPRT or PASV after `EPSV ALL` (RFC 2428 §3).
+        /// PORT, EPRT or PASV after `EPSV ALL` (RFC 2428 §3), or `EPSV ALL` where it is translated (RFC 6384 §6).
         EpsvAll = "epsv_all",
         /// A transfer command with no data port announced (RFC 959 §3.2 would use the default port).
         NoDataPort = "no_data_port",
@@ -170,6 +170,8 @@ words! {
         UnsolicitedReply = "unsolicited_reply",
         /// A line from the server that is no reply.
         ServerProtocol = "server_protocol",
+        /// The server's answer to the NOOP that stands for a command it was not to see is not 200 (RFC 6384 §12).
+        ServerNoop = "server_noop",
         /// A multi-line reply without end.
         ReplyTooLong = "reply_too_long",
         /// A Telnet option was offered or asked for (RFC 1123 §4.1.2.12).

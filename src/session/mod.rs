@@ -4,6 +4,7 @@
 //! - `effect`: all that goes in and comes out, on one screen;
 //! - `client_side`: what the client's lines lead to; `server_side`: what the server's replies lead to;
 //! - `announce`: from an announced address to a pinhole and back to the line;
+//! - `translate`: a client and a server of different address families (RFC 6384);
 //! - `data`: the data connections that come of it, and the record of each transfer;
 //! - `pending`: the reply FIFO; `replies`: what ftpgate says itself; `timers`: deadlines.
 //!
@@ -23,6 +24,7 @@ pub mod replies;
 pub mod server_side;
 pub mod settings;
 pub mod timers;
+pub mod translate;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -113,6 +115,8 @@ pub struct Session {
     next_pinhole: u32,
     /// `EPSV ALL` was accepted.
     epsv_all: bool,
+    /// `ALGS DISABLE64` was said.
+    algs_off: bool,
     /// A line that is an FTP command was seen.
     seen_command: bool,
     /// AUTH was passed on and is not answered yet. While it is not, the client is not read.
@@ -165,6 +169,7 @@ impl Session {
             data: data::Data::default(),
             next_pinhole: 0,
             epsv_all: false,
+            algs_off: false,
             seen_command: false,
             auth_pending: false,
             urgent: Urgent::No,

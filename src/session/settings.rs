@@ -6,7 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-/// The four addresses of a session. All are of one family, none is an IPv4-mapped IPv6 address.
+/// The four addresses of a session, none of them an IPv4-mapped IPv6 address. Those that the client sees (`C`, `O`) are of one
+/// family, and so are those that the server sees (`P`, `S`). Where the two families differ, the session translates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ends {
     /// `C`: peer of the client-side control connection.
@@ -21,6 +22,13 @@ pub struct Ends {
     pub announced: Option<IpAddr>,
     /// Where the packets that the client then sends arrive, if not at `O`'s address.
     pub entrance: Option<IpAddr>,
+}
+
+impl Ends {
+    /// Whether client and server are of different address families.
+    pub fn differ(&self) -> bool {
+        self.client.is_ipv6() != self.server.is_ipv6()
+    }
 }
 
 /// What the administrator set for the sessions of a listener. Times are in milliseconds.
