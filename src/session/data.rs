@@ -324,7 +324,7 @@ impl Data {
     /// What has been carried by now. If that is what it was at the last look, the connection is idle and ends.
     pub fn measured(&mut self, id: PinholeId, total: u64, now: Millis, effects: &mut Effects) {
         let Some(connection) = self.connections_mut().iter_mut().find(|c| c.id == id && c.is_live()) else { return };
-        if connection.measured.1 == Some(total) && connection.ended.is_none() {
+        if connection.measured.1 == Some(total) && connection.ended.is_none() && !connection.reset {
             connection.ended = Some((Outcome::Idle, None, now));
             connection.reset = true;
             effects.push(Effect::Reset(id, connection.receiver()));

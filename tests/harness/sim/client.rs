@@ -43,6 +43,8 @@ pub struct Speech {
 /// One client.
 pub struct Client {
     address: SocketAddr,
+    /// The server is of the other family: `true` if of IPv6.
+    across: Option<bool>,
     nasty: bool,
     window: usize,
     lines: Lines,
@@ -85,6 +87,8 @@ const NASTY: &[&[u8]] = &[
     b"PASVX\r\n",
     b"EPSV ALL\r\n",
     b"EPSV 7\r\n",
+    b"ALGS DISABLE64\r\n",
+    b"ALGS\r\nALGS ENABLE64\r\nALGS STATUS64\r\nALGS X\r\n",
     b"AUTH TLS\r\n",
     b"AUTH GSSAPI\r\nPORT 10,0,0,9,156,164\r\n",
     b"AUTH TLS\r\nPORT 10,0,0,9,156,164\r\n",
@@ -111,6 +115,7 @@ impl Client {
         let greeting = Expected { command: "greeting".to_owned(), own: &[], optional: false };
         Self {
             address: ends.client,
+            across: ends.differ().then(|| ends.server.is_ipv6()),
             nasty,
             window: 1 + random.below(6),
             lines: Lines::default(),
@@ -169,8 +174,8 @@ impl Client {
     fn be_polite(&mut self, random: &mut Random) -> Speech {
         let name = format!("k{}", self.count);
         match random.below(26) {
-            0..=2 => self.say("PASV", "", &[425, 501]),
-            3..=5 => self.say("EPSV", "", &[425]),
+            0..=2 => self.passive("PASV"),
+            3..=5 => self.passive("EPSV"),
             6..=8 => self.active("PORT", random),
             9..=10 => self.active("EPRT", random),
             11..=15 => {
@@ -178,7 +183,7 @@ impl Client {
                 self.say(verb, &name, &[425])
             }
             16 => {
-                let mut speech = self.say("PASV", "", &[425, 501]);
+                let mut speech = self.passive("PASV");
                 speech.bytes.extend(self.say("RETR", &name, &[425]).bytes);
                 speech
             }
@@ -186,7 +191,7 @@ impl Client {
             18 => self.say("STAT", "", &[]),
             19 => self.say("LPSV", "", &[502]),
             20 => self.foreign(random),
-            21 if random.once_in(4) => self.say("EPSV", "ALL", &[]),
+            21 if random.once_in(4) => self.say("EPSV", "ALL", if self.across == Some(false) { &[504] } else { &[] }),
             22 if random.once_in(4) => {
                 let mut speech = self.say("REIN", "", &[]);
                 speech.bytes.extend(self.log_in().bytes);
@@ -198,15 +203,35 @@ impl Client {
                 self.say("AUTH", "TLS", &[])
             }
             24 => {
-                let mut speech = self.say("NOOP", "", &[]);
+                let mut speech = self.say(self.noop(), "", &[]);
                 speech.bytes.splice(0..0, *b"\xff\xfd\x03");
                 speech
             }
             _ => {
                 let verb = *random.pick(&["NOOP", "SIZE", "CWD", "XYZZY", "MDTM"]);
-                if verb == "NOOP" { self.say(verb, "", &[]) } else { self.say(verb, &name, &[]) }
+                if verb == "NOOP" { self.say(self.noop(), "", &[]) } else { self.say(verb, &name, &[]) }
             }
         }
+    }
+
+    /// Where ftpgate has NOOPs of its own the client has none, so that the server's answers can be told apart.
+    fn noop(&self) -> &'static str {
+        if self.across.is_some() { "XNOP" } else { "NOOP" }
+    }
+
+    /// With another word for the server of the other family, and another answer for the client.
+    fn passive(&mut self, verb: &str) -> Speech {
+        let server = match self.across {
+            Some(true) => "EPSV",
+            Some(false) => "PASV",
+            None => verb,
+        };
+        let speech = self.say(verb, "", if self.across.is_some() { &[425, 501, 227, 229] } else { &[425, 501] });
+        if let (Some(said), Some(expected)) = (self.said.back_mut(), self.expected.back_mut()) {
+            said.line = format!("{server}\r\n").into_bytes();
+            expected.command = server.to_owned();
+        }
+        speech
     }
 
     fn say(&mut self, verb: &str, argument: &str, own: &'static [u16]) -> Speech {
@@ -226,9 +251,15 @@ impl Client {
         let address = if verb == "PORT" { text::commas(here) } else { text::bars(here) };
         let blanks = random.pick(&["", " ", "\t "]);
         let line = format!("{verb} {address}{blanks}\r\n").into_bytes();
-        let span = verb.len() + 1..verb.len() + 1 + address.len();
-        self.said.push_back(Said { line: line.clone(), refusable: true, address: Some(span) });
-        self.expected.push_back(Expected { command: verb.to_owned(), own: &[425, 501], optional: false });
+        let server = match self.across {
+            Some(true) => "EPRT",
+            Some(false) => "PORT",
+            None => verb,
+        };
+        let seen = if server == verb { line.clone() } else { format!("{server} {address}\r\n").into_bytes() };
+        let span = server.len() + 1..server.len() + 1 + address.len();
+        self.said.push_back(Said { line: seen, refusable: true, address: Some(span) });
+        self.expected.push_back(Expected { command: server.to_owned(), own: &[425, 501], optional: false });
         Speech { urgent: false, bytes: line }
     }
 
@@ -249,7 +280,7 @@ impl Client {
 
     fn abort(&mut self, random: &mut Random) -> Speech {
         if self.expected.iter().any(|expected| expected.command == "ABOR") {
-            return self.say("NOOP", "", &[]);
+            return self.say(self.noop(), "", &[]);
         }
         let mut speech = self.say("ABOR", "", &[]);
         self.aborting = random.once_in(2);

@@ -90,20 +90,30 @@ impl Firewall {
         (waiting, self.open.keys().map(|id| id.0).collect())
     }
 
-    /// Whether a pinhole is open that this announcement names. A 229 names a port only.
+    /// Whether a pinhole is open that this announcement names, or one that means the same where families differ. A 229 names a
+    /// port only.
     pub fn has(
         &self,
         announcement: Announcement,
         named: SocketAddr,
         address: impl Fn(&Request) -> std::net::IpAddr,
     ) -> bool {
-        self.open.values().any(|(request, port)| {
-            request.announcement == announcement && SocketAddr::new(address(request), *port) == named
-        })
+        self.open
+            .values()
+            .any(|(request, port)| same(request, announcement) && SocketAddr::new(address(request), *port) == named)
     }
 
     /// Whether an extended passive pinhole is open at this port.
     pub fn has_extended(&self, named: u16) -> bool {
-        self.open.values().any(|(request, port)| request.announcement == Announcement::Epsv && *port == named)
+        self.open.values().any(|(request, port)| same(request, Announcement::Epsv) && *port == named)
     }
+}
+
+fn same(request: &Request, announced: Announcement) -> bool {
+    if request.initiator.is_ipv6() == request.target.is_ipv6() {
+        return request.announcement == announced;
+    }
+    // The client knows a passive one by its own word, the server an active one by its own.
+    let active = request.announcement.is_active();
+    active == announced.is_active() && (active || request.announcement == announced)
 }

@@ -443,6 +443,7 @@ impl World {
                     Refusal::UnsolicitedPassive
                         | Refusal::UnsolicitedReply
                         | Refusal::ServerProtocol
+                        | Refusal::ServerNoop
                         | Refusal::StartTlsInjection
                 );
                 assert!(nobodys_fault || !self.profile.is_strict(), "{why:?}, and both peers behave");
