@@ -28,7 +28,7 @@ use tokio::sync::oneshot;
 
 use super::ports::Ports;
 use super::{Backend, Change, Error, ErrorKind, Habits, Reset};
-use crate::pinhole::{EntrancePort, Key, Pinhole, Request, SessionId};
+use crate::pinhole::{EntrancePort, Joint, Key, Pinhole, Request, SessionId};
 
 /// How long to wait before each further try when the packet filter is busy.
 const BUSY_PAUSES: [Duration; 2] = [Duration::ZERO, Duration::from_millis(5)];
@@ -120,6 +120,18 @@ impl Firewall {
         let order = Order { session, request, asked: Instant::now(), inbox: self.inbox.clone(), answer: sender };
         // If the thread is gone, the other end of `answer` is dropped here, and that is the answer.
         let _ = self.inbox.send(Message::Open(order));
+        Opening { answer }
+    }
+
+    /// Asks for a data connection of two legs that both dial or are both dialled. No packet filter can make one: it refuses.
+    pub fn join(&self, _: SessionId, _: Joint) -> Opening {
+        let (sender, answer) = oneshot::channel();
+        let text = format!(
+            "{} cannot join two data connections, as data.server_mode asks for where client and server are in different modes; \
+             use as-client",
+            self.backend_name
+        );
+        let _ = sender.send(Err(Error::new(ErrorKind::Unsupported, text)));
         Opening { answer }
     }
 

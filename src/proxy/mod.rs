@@ -7,7 +7,7 @@
 //! - `drain`: data connections that may outlive their session for a while;
 //! - `driver`: one task that owns one session and carries out its effects; `pipe`: one control connection with what is still
 //!   to be sent on it; `busy`: what there is about data connections, while there is; `record`: what a session leaves in logs and
-//!   metrics; `herald`: tells sessions that the daemon is going down.
+//!   metrics; `servers`: what sessions found out about servers; `herald`: tells sessions that the daemon is going down.
 //!
 //! Not here: what FTP lines mean (`session`), how a pinhole is made (`firewall`), reading the configuration (`config`).
 
@@ -20,6 +20,7 @@ pub mod listener;
 pub mod origin;
 pub mod pipe;
 pub mod record;
+pub mod servers;
 pub mod upstream;
 
 use std::net::{IpAddr, SocketAddr};
@@ -114,6 +115,8 @@ pub struct Shared {
     pub listening: Vec<u16>,
     /// The addresses of this host when the daemon started or was last reloaded.
     pub own_addresses: RwLock<Vec<IpAddr>>,
+    /// What is known of servers.
+    pub servers: servers::Servers,
     /// Data connections can lead from one address family to the other, so a client may get a server of the other.
     pub can_translate: bool,
     live: RwLock<Arc<Live>>,
@@ -163,6 +166,7 @@ impl Shared {
             limits: limits::Limits::default(),
             listening,
             own_addresses: RwLock::new(crate::sys::own_addresses().unwrap_or_default()),
+            servers: servers::Servers::default(),
             can_translate: false,
             live: RwLock::new(Arc::new(live)),
             started: Instant::now(),

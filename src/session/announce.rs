@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize};
 use super::effect::{Effect, Effects, Millis, Note, PinholeId, Refusal, Side};
 use super::pending::{Asked, Kind};
 use super::replies::Local;
-use super::{Session, translate};
+use super::{ServerMode, Session, translate};
 use crate::pinhole::{Announcement, EntrancePort, Request};
 use crate::protocol::address::{self, AddressError};
-use crate::protocol::command::{self, Command};
+use crate::protocol::command::{self, Command, Verb};
 use crate::protocol::splice::splice;
 
 /// Ports below are never opened: they belong to services (RFC 2577 §3).
@@ -27,14 +27,14 @@ const FIRST_PORT: u16 = 1024;
 /// A line that waits for its pinhole, as it will leave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
-    id: PinholeId,
-    line: Vec<u8>,
+    pub(super) id: PinholeId,
+    pub(super) line: Vec<u8>,
     /// Where in the line the announcement stands, or shall stand.
     span: Range<usize>,
     /// What it says now, an address of the announcer's choice; nothing if the line is another one than the peer's.
     says: Option<SocketAddr>,
     /// What the client calls it.
-    announcement: Announcement,
+    pub(super) announcement: Announcement,
     /// How the line says it.
     notation: Announcement,
 }
@@ -87,6 +87,9 @@ impl Session {
             self.note_refusal(why, Some(says), effects);
             return self.answer(reply, effects);
         }
+        if self.settings.server_mode == ServerMode::Passive {
+            return self.ask_for_active(says, announcement, effects);
+        }
         // S dials P:q, it arrives at C:p, and C sees O. With a transparent source P is C's own address, and nothing changes.
         let entrance = self.ends.source.ip();
         let own = entrance == self.ends.client.ip();
@@ -111,6 +114,7 @@ impl Session {
         /// The reply code, which is no part of the text.
         const CODE: usize = 3;
         let text = line.get(CODE..).unwrap_or_default();
+        let conversion = if asked.client.is_active() { self.data.take_conversion() } else { None };
         // The server took the PASV: what was announced before is void (RFC 1123 §4.1.2.6), whatever becomes of this.
         self.close_pinhole(effects);
         self.data_ready = false;
@@ -140,6 +144,13 @@ impl Session {
             }
             Ok(found) => found,
         };
+        if asked.client.is_active() {
+            return match conversion {
+                Some(conversion) => self.passive_for_active(conversion, port, effects),
+                None => self.passive_failed(None, effects),
+            };
+        }
+        self.knows_epsv(notation);
         // C dials O:q, it arrives at S:p, and S sees P. In forward mode O is S and the entrance is the target.
         let entrance = self.ends.entrance.unwrap_or(self.ends.original.ip());
         let own = entrance == self.ends.server.ip();
@@ -165,9 +176,15 @@ impl Session {
     }
 
     fn open(&mut self, request: Request, effects: &mut Effects) -> PinholeId {
+        let id = self.number();
+        effects.push(Effect::Open(id, request));
+        id
+    }
+
+    /// Of the next pinhole.
+    pub(super) fn number(&mut self) -> PinholeId {
         let id = PinholeId(self.next_pinhole);
         self.next_pinhole = self.next_pinhole.wrapping_add(1);
-        effects.push(Effect::Open(id, request));
         id
     }
 
@@ -196,7 +213,9 @@ impl Session {
 
     /// The pinhole could not be opened: the peer that would have dialled never hears of it, and the session lives on.
     pub(super) fn refused(&mut self, id: PinholeId, effects: &mut Effects) {
-        if self.held_command.take_if(|held| held.id == id).is_some() {
+        if let Some(held) = self.held_command.take_if(|held| held.id == id) {
+            // The PORT was taken, and then nothing could be made of it.
+            self.data_ready &= !held.is_transfer();
             self.refuse(Refusal::Pinhole, Local::NoPinhole, effects);
         } else if self.held_reply.take_if(|held| held.id == id).is_some() {
             self.note_refusal(Refusal::Pinhole, None, effects);
@@ -218,6 +237,7 @@ impl Session {
     /// The announcement that transfers used so far is over.
     pub(super) fn close_pinhole(&mut self, effects: &mut Effects) {
         self.timers.pinhole = None;
+        self.data.forget_conversion(false);
         if let Some((id, _)) = self.pinhole.take() {
             self.close(id, effects);
         }
@@ -236,18 +256,30 @@ fn announces_again(rest: &[u8]) -> bool {
 }
 
 impl Held {
-    /// The same in this notation: as it is, or a line of our own with a gap for the announcement.
-    fn in_notation(self, notation: Announcement) -> Self {
-        if notation == self.notation {
-            return self;
-        }
+    /// A line of our own, with a gap for the announcement; what the client calls it is `announcement`.
+    pub(super) fn of_ours(id: PinholeId, announcement: Announcement, notation: Announcement) -> Self {
         let (before, after) = translate::line(notation);
         let span = before.len()..before.len();
-        Self { line: [before, after].concat(), span, says: None, notation, ..self }
+        Self { id, line: [before, after].concat(), span, says: None, announcement, notation }
+    }
+
+    /// A transfer command, which announces nothing.
+    pub(super) fn transfer(id: PinholeId, line: &[u8], announcement: Announcement) -> Self {
+        Self { id, line: line.to_vec(), span: 0..0, says: None, announcement, notation: announcement }
+    }
+
+    /// Whether it is a transfer command.
+    pub(super) fn is_transfer(&self) -> bool {
+        command::parse(&self.line).is_ok_and(|command| command.verb == Verb::Transfer)
+    }
+
+    /// The same in this notation: as it is, or a line of our own with a gap for the announcement.
+    fn in_notation(self, notation: Announcement) -> Self {
+        if notation == self.notation { self } else { Self::of_ours(self.id, self.announcement, notation) }
     }
 
     /// The announcement in its own notation with `entrance` in place of what it says; `None` if it says so already.
-    fn announced(&self, entrance: SocketAddr, effects: &mut Effects) -> Option<String> {
+    pub(super) fn announced(&self, entrance: SocketAddr, effects: &mut Effects) -> Option<String> {
         let changes = self.says.is_none_or(|says| match self.notation {
             // A 229 says no address.
             Announcement::Epsv => entrance.port() != says.port(),
@@ -265,7 +297,7 @@ impl Held {
     }
 
     /// The line, with `new` in place of the announcement if there is one.
-    fn spliced<'a>(&'a self, new: Option<&'a str>) -> [&'a [u8]; 3] {
+    pub(super) fn spliced<'a>(&'a self, new: Option<&'a str>) -> [&'a [u8]; 3] {
         match new {
             Some(new) => splice(&self.line, self.span.clone(), new.as_bytes()),
             None => [&self.line, &[], &[]],

@@ -6,7 +6,7 @@
 use super::effect::{Effect, Effects, Note, Refusal, Side};
 use super::pending::Kind;
 use super::replies::Local;
-use super::{LONG_LINES, Session, Urgent};
+use super::{LONG_LINES, ServerMode, Session, Urgent};
 use crate::pinhole::Announcement;
 use crate::protocol::command::{self, Command, Malformed, Verb};
 
@@ -63,8 +63,7 @@ impl Session {
             Verb::Transfer => {
                 // A 227 that waits for its pinhole is off the FIFO and not in force yet, but it was asked for.
                 if self.data_ready || self.pending.has_announcement() || self.held_reply.is_some() {
-                    self.data.ask(command.name.unwrap_or_default(), command.argument);
-                    self.forward(line, &command, Kind::Transfer { started: false }, effects);
+                    self.transfer(line, &command, effects);
                 } else {
                     self.refuse(Refusal::NoDataPort, Local::NoDataPort, effects);
                 }
@@ -93,7 +92,7 @@ impl Session {
         if self.ends.differ() && self.is_ipv6() {
             return self.refuse(Refusal::Family, Local::PasvIpv6, effects);
         }
-        self.ask(line, command, Announcement::Pasv, effects);
+        self.passive_asked(line, command, Announcement::Pasv, effects);
     }
 
     /// `EPSV`, `EPSV 1`, `EPSV 2`, `EPSV ALL` (RFC 2428 §3). A family other than the client's is answered here, since the
@@ -102,13 +101,16 @@ impl Session {
         let argument = command.argument.trim_ascii();
         let own = if self.is_ipv6() { b"2" } else { b"1" };
         if argument.eq_ignore_ascii_case(b"ALL") {
-            if self.for_server(Announcement::Epsv) == Announcement::Pasv {
+            if self.settings.server_mode == ServerMode::Active {
+                return self.refuse(Refusal::EpsvAll, Local::EpsvAllConverted, effects);
+            }
+            if self.ends.differ() && self.for_server(Announcement::Epsv) == Announcement::Pasv {
                 return self.refuse(Refusal::EpsvAll, Local::EpsvAllTranslated, effects);
             }
             return self.forward(line, command, Kind::EpsvAll, effects);
         }
         if argument.is_empty() || argument == own {
-            self.ask(line, command, Announcement::Epsv, effects);
+            self.passive_asked(line, command, Announcement::Epsv, effects);
         } else if argument.iter().all(u8::is_ascii_digit) {
             self.refuse(Refusal::Family, self.only_family(), effects);
         } else {

@@ -20,6 +20,8 @@ pub enum Kind {
     Greeting,
     /// PASV or EPSV: what the client said, and what the server was asked.
     Passive(Asked),
+    /// PORT or EPRT in place of what the client said, and the port at which the client is expected.
+    Listening(PinholeId, u16, Announcement),
     /// PORT or EPRT, whose pinhole is in force already.
     Active(PinholeId, Announcement),
     /// RETR, STOR, LIST and their kin. `started` after a 1yz.
@@ -53,7 +55,7 @@ pub enum Kind {
 /// A request for a passive port. The two are the same unless the session translates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
-    /// What the client said, and so what its answer must look like.
+    /// What the client said, and so what its answer must look like: 227, 229, or for PORT and EPRT 200.
     pub client: Announcement,
     /// What the server was asked, and so what its answer looks like.
     pub server: Announcement,
@@ -134,6 +136,11 @@ impl Pending {
         self.iter().any(|kind| matches!(kind, Kind::Transfer { started: true }))
     }
 
+    /// Whether the server was asked for EPSV.
+    pub fn has_epsv(&self) -> bool {
+        self.iter().any(|kind| matches!(kind, Kind::Passive(Asked { server: Announcement::Epsv, .. })))
+    }
+
     /// Whether a transfer command awaits an answer, preliminary or final.
     pub fn has_transfer(&self) -> bool {
         self.iter().any(|kind| matches!(kind, Kind::Transfer { .. }))
@@ -141,7 +148,7 @@ impl Pending {
 
     /// Whether an address has been announced that no reply has confirmed yet.
     pub fn has_announcement(&self) -> bool {
-        self.iter().any(|kind| matches!(kind, Kind::Passive(_) | Kind::Active(..)))
+        self.iter().any(|kind| matches!(kind, Kind::Passive(_) | Kind::Active(..) | Kind::Listening(..)))
     }
 
     /// The front slot was answered with 1yz. Says whether a transfer has started with that.

@@ -36,6 +36,10 @@ replies! {
     EpsvAll = "501 Not after EPSV ALL.",
     /// RFC 6384 §6: the server, which is asked for PASV, could not keep it.
     EpsvAllTranslated = "504 EPSV ALL is not implemented here: the server is reached over IPv4.",
+    /// `EPSV ALL` where the server is told PORT instead.
+    EpsvAllConverted = "504 EPSV ALL is not implemented here: the server uses active mode.",
+    /// PORT or EPRT, and the server has given a passive port instead.
+    PortOk = "200 The data connection will be made.",
     /// A 227 has no room for an IPv6 address.
     PasvIpv6 = "425 PASV cannot name an IPv6 address; use EPSV.",
     /// RFC 6384 §11: EPSV and EPRT are translated.

@@ -72,10 +72,12 @@ impl Session {
             // RFC 959 §5.4: 421 may come at any time, when the server must shut down.
             (421, _) => Path::Forward,
             (_, Some(Kind::Noop(_))) => Path::Hide,
+            (500 | 502, Some(Kind::Passive(asked))) if self.falls_back(asked) => Path::Hide,
             (227..=229, _) => {
                 self.note_refusal(Refusal::UnsolicitedPassive, None, effects);
                 Path::Mask
             }
+            (200..=299, Some(Kind::Listening(..))) => Path::Hide,
             (_, None) => {
                 self.note_refusal(Refusal::UnsolicitedReply, None, effects);
                 Path::Forward
@@ -112,7 +114,7 @@ impl Session {
             }
             Path::Mask => self.send_masked(line, effects),
             Path::Forward => effects.send(Side::Client, &[line]),
-            Path::Hide => return self.noop_answered(answered, code, effects),
+            Path::Hide => return self.hidden_answered(answered, code, now, effects),
         }
         if let Some(kind) = answered {
             self.answered(kind, code, now, effects);
@@ -134,7 +136,8 @@ impl Session {
                 self.close_pinhole(effects);
                 self.in_force(id, announcement, now);
             }
-            Kind::Active(id, _) => self.close(id, effects),
+            Kind::Active(id, _) | Kind::Listening(id, ..) => self.close(id, effects),
+            Kind::Passive(asked) if asked.client.is_active() => self.data.forget_conversion(true),
             // Before a 1yz the data connection was not used: a client may name another file without a new PORT or PASV.
             Kind::Transfer { started } if started || code.is_positive() || matches!(code.0, 425 | 426) => {
                 self.data_ready = false;

@@ -31,6 +31,18 @@ impl Ends {
     }
 }
 
+/// How data connections with the server are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ServerMode {
+    /// As the client makes them.
+    #[default]
+    AsClient,
+    /// The server listens, whatever the client says; and what the server lacks of EPSV is done with PASV.
+    Passive,
+    /// The server dials, whatever the client says.
+    Active,
+}
+
 /// What the administrator set for the sessions of a listener. Times are in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
@@ -50,4 +62,6 @@ pub struct Settings {
     pub tracked: bool,
     /// Live data connections end with the control connection (RFC 959 §3.2) rather than by themselves.
     pub reset_on_close: bool,
+    /// How data connections with the server are made.
+    pub server_mode: ServerMode,
 }

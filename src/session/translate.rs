@@ -10,7 +10,8 @@
 //! session), and with `ALGS DISABLE64` the data connections of a plain EPSV are still brought across, since nothing else would.
 
 use super::Session;
-use super::effect::{Effects, Refusal, Side};
+use super::convert::Epsv;
+use super::effect::{Effects, Millis, Refusal, Side};
 use super::pending::{Asked, Kind};
 use super::replies::Local;
 use crate::pinhole::Announcement;
@@ -30,10 +31,13 @@ pub(super) fn line(notation: Announcement) -> (&'static [u8], &'static [u8]) {
 impl Session {
     /// What the server is asked or told where the client says this (RFC 6384 §6, §7).
     pub(super) fn for_server(&self, announcement: Announcement) -> Announcement {
-        if !self.translates() {
-            return announcement;
-        }
-        match (self.ends.server.is_ipv6(), announcement.is_active()) {
+        let lacks = announcement == Announcement::Epsv && self.epsv == Epsv::Lacking && self.ends.server.is_ipv4();
+        if self.translates() || lacks { self.servers_own(announcement.is_active()) } else { announcement }
+    }
+
+    /// How a server of its family is asked, or told, whatever else it knows.
+    pub(super) fn servers_own(&self, active: bool) -> Announcement {
+        match (self.ends.server.is_ipv6(), active) {
             (false, false) => Announcement::Pasv,
             (false, true) => Announcement::Port,
             (true, false) => Announcement::Epsv,
@@ -41,18 +45,22 @@ impl Session {
         }
     }
 
-    /// Asks the server for a passive port.
+    /// Asks the server for the passive port that the client asks for.
     pub(super) fn ask(&mut self, line: &[u8], command: &Command<'_>, client: Announcement, effects: &mut Effects) {
         let server = self.for_server(client);
-        let kind = Kind::Passive(Asked { client, server });
-        match server {
-            // Without the argument that the client may have given: it would name the client's family.
-            Announcement::Pasv if self.translates() => {
-                self.forward_parts(&[b"PASV\r\n"], Some("PASV"), Verb::Pasv, kind, effects);
-            }
-            _ if self.translates() => self.forward_parts(&[b"EPSV\r\n"], Some("EPSV"), Verb::Epsv, kind, effects),
-            _ => self.forward(line, command, kind, effects),
+        if self.translates() || server != client {
+            return self.ask_anew(Asked { client, server }, effects);
         }
+        self.forward(line, command, Kind::Passive(Asked { client, server }), effects);
+    }
+
+    /// Asks in a line of our own: without the argument that the client may have given, which would name the client's family.
+    pub(super) fn ask_anew(&mut self, asked: Asked, effects: &mut Effects) {
+        let (line, name, verb) = match asked.server {
+            Announcement::Epsv => (&b"EPSV\r\n"[..], "EPSV", Verb::Epsv),
+            _ => (&b"PASV\r\n"[..], "PASV", Verb::Pasv),
+        };
+        self.forward_parts(&[line], Some(name), verb, Kind::Passive(asked), effects);
     }
 
     /// `ALGS STATUS64`, `ENABLE64`, `DISABLE64` (RFC 6384 §11). Where nothing is translated of which it speaks, it is a command
@@ -92,15 +100,18 @@ impl Session {
         self.pending.push(Kind::Noop(reply));
     }
 
-    /// The answer to our NOOP. Anything but 200 means that we and the server do not speak of the same command (RFC 6384 §12).
-    pub(super) fn noop_answered(&mut self, answered: Option<Kind>, code: Code, effects: &mut Effects) {
+    /// A reply that the client does not see. To our NOOP anything but 200 means that we and the server do not speak of the same
+    /// command (RFC 6384 §12).
+    pub(super) fn hidden_answered(&mut self, answered: Option<Kind>, code: Code, now: Millis, effects: &mut Effects) {
         match (answered, code) {
-            (Some(Kind::Noop(reply)), Code(200)) => {
-                self.say(reply, effects);
-                self.answer_local(effects);
+            (Some(Kind::Noop(reply)), Code(200)) => self.say(reply, effects),
+            (Some(Kind::Listening(id, port, announcement)), _) => {
+                self.passive_by_active(id, port, announcement, now, effects);
             }
-            _ => self.hostile(Refusal::ServerNoop, Local::ServerLost, effects),
+            (Some(Kind::Passive(asked)), _) => return self.fall_back(asked, effects),
+            _ => return self.hostile(Refusal::ServerNoop, Local::ServerLost, effects),
         }
+        self.answer_local(effects);
     }
 
     /// Whether commands and replies are translated.

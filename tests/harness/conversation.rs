@@ -3,7 +3,7 @@
 //! Lives here: [`random`]. Not here: what must be true of them (`chunking.rs`, `translation.rs`).
 
 use ftpgate::session::effect::Side;
-use ftpgate::session::{Ends, Settings};
+use ftpgate::session::{Ends, ServerMode, Settings};
 use proptest::prelude::*;
 
 use super::transcript::{Input, Step, Transcript, What};
@@ -83,6 +83,7 @@ pub fn random() -> impl Strategy<Value = Transcript> {
                 data_idle_timeout: 300_000,
                 tracked: false,
                 reset_on_close: true,
+                server_mode: ServerMode::AsClient,
             },
             logged_in: true,
             steps: segments

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use ftpgate::session::data::Transfer;
 use ftpgate::session::effect::{Effect, Effects, EndReason, Event, Millis, Note, PinholeId, Refusal, Side};
-use ftpgate::session::{Ends, Session, Settings};
+use ftpgate::session::{Ends, ServerMode, Session, Settings};
 
 use super::client::Client;
 use super::data::{Flows, Happening};
@@ -36,6 +36,7 @@ enum Did {
     Send(Side, Vec<u8>),
     Shutdown(Side),
     Open(PinholeId, ftpgate::pinhole::Request),
+    Join(PinholeId, Box<ftpgate::pinhole::Joint>),
     Close(PinholeId),
     Measure(PinholeId),
     Unwatch(PinholeId),
@@ -84,6 +85,7 @@ pub fn run(seed: u64, profile: Profile, trace: bool) -> Summary {
         data_idle_timeout: 300_000,
         tracked: !random.once_in(4),
         reset_on_close: !random.once_in(3),
+        server_mode: ServerMode::AsClient,
     };
     let now = 1_000;
     let session = Session::new(settings, ends, Millis(now));
@@ -372,6 +374,7 @@ impl World {
                 }
                 Effect::Shutdown(side) => Did::Shutdown(side),
                 Effect::Open(id, request) => Did::Open(id, request),
+                Effect::Join(id, joint) => Did::Join(id, joint),
                 Effect::Close(id) => Did::Close(id),
                 Effect::Measure(id) => Did::Measure(id),
                 Effect::Unwatch(id) => Did::Unwatch(id),
@@ -401,6 +404,7 @@ impl World {
                 self.summary.opened += 1;
                 self.firewall.ask(id, request, &self.ends, &self.settings);
             }
+            Did::Join(..) => panic!("client and server are in one mode"),
             Did::Close(id) => {
                 self.firewall.close(id);
                 self.flows.closed(id);
@@ -448,7 +452,7 @@ impl World {
                 );
                 assert!(nobodys_fault || !self.profile.is_strict(), "{why:?}, and both peers behave");
             }
-            Note::Command(_) | Note::LoggedIn | Note::PinholeUsed(..) => {}
+            Note::Command(_) | Note::LoggedIn | Note::NoEpsv | Note::PinholeUsed(..) => {}
         }
     }
 
