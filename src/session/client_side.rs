@@ -89,7 +89,8 @@ impl Session {
     }
 
     fn pasv(&mut self, line: &[u8], command: &Command<'_>, effects: &mut Effects) {
-        if self.ends.differ() && self.is_ipv6() {
+        // Within one family and mode it is the server's to refuse.
+        if self.is_ipv6() && (self.ends.differ() || self.settings.server_mode == ServerMode::Active) {
             return self.refuse(Refusal::Family, Local::PasvIpv6, effects);
         }
         self.passive_asked(line, command, Announcement::Pasv, effects);

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use ftpgate::session::Ends;
+use ftpgate::session::{Ends, ServerMode};
 
 use super::random::Random;
 use super::text::{self, Lines, Replies, Role};
@@ -45,6 +45,8 @@ pub struct Client {
     address: SocketAddr,
     /// The server is of the other family: `true` if of IPv6.
     across: Option<bool>,
+    mode: ServerMode,
+    ipv6_server: bool,
     nasty: bool,
     window: usize,
     lines: Lines,
@@ -111,11 +113,13 @@ const NASTY: &[&[u8]] = &[
 
 impl Client {
     /// A client of this session.
-    pub fn new(ends: &Ends, nasty: bool, random: &mut Random) -> Self {
+    pub fn new(ends: &Ends, mode: ServerMode, nasty: bool, random: &mut Random) -> Self {
         let greeting = Expected { command: "greeting".to_owned(), own: &[], optional: false };
         Self {
             address: ends.client,
             across: ends.differ().then(|| ends.server.is_ipv6()),
+            mode,
+            ipv6_server: ends.server.is_ipv6(),
             nasty,
             window: 1 + random.below(6),
             lines: Lines::default(),
@@ -191,7 +195,11 @@ impl Client {
             18 => self.say("STAT", "", &[]),
             19 => self.say("LPSV", "", &[502]),
             20 => self.foreign(random),
-            21 if random.once_in(4) => self.say("EPSV", "ALL", if self.across == Some(false) { &[504] } else { &[] }),
+            21 if random.once_in(4) => self.say(
+                "EPSV",
+                "ALL",
+                if self.across == Some(false) || self.mode == ServerMode::Active { &[504] } else { &[] },
+            ),
             22 if random.once_in(4) => {
                 let mut speech = self.say("REIN", "", &[]);
                 speech.bytes.extend(self.log_in().bytes);
@@ -219,15 +227,23 @@ impl Client {
         if self.across.is_some() { "XNOP" } else { "NOOP" }
     }
 
-    /// With another word for the server of the other family, and another answer for the client.
+    /// With another word for the server of the other family or mode, and another answer for the client.
     fn passive(&mut self, verb: &str) -> Speech {
         let server = match self.across {
             Some(true) => "EPSV",
             Some(false) => "PASV",
             None => verb,
         };
-        let speech = self.say(verb, "", if self.across.is_some() { &[425, 501, 227, 229] } else { &[425, 501] });
-        if let (Some(said), Some(expected)) = (self.said.back_mut(), self.expected.back_mut()) {
+        let as_it_is = self.across.is_none() && self.mode == ServerMode::AsClient;
+        let speech = self.say(verb, "", if as_it_is { &[425, 501] } else { &[425, 501, 227, 229] });
+        if self.mode == ServerMode::Active
+            && let (Some(said), Some(expected)) = (self.said.back_mut(), self.expected.back_mut())
+        {
+            let server = if self.ipv6_server { "EPRT" } else { "PORT" };
+            said.line = format!("{server} X\r\n").into_bytes();
+            said.address = Some(server.len() + 1..server.len() + 2);
+            expected.command = server.to_owned();
+        } else if let (Some(said), Some(expected)) = (self.said.back_mut(), self.expected.back_mut()) {
             said.line = format!("{server}\r\n").into_bytes();
             expected.command = server.to_owned();
         }
@@ -251,6 +267,13 @@ impl Client {
         let address = if verb == "PORT" { text::commas(here) } else { text::bars(here) };
         let blanks = random.pick(&["", " ", "\t "]);
         let line = format!("{verb} {address}{blanks}\r\n").into_bytes();
+        if self.mode == ServerMode::Passive {
+            let server = if self.ipv6_server { "EPSV" } else { "PASV" };
+            self.said.push_back(Said { line: format!("{server}\r\n").into_bytes(), refusable: true, address: None });
+            let own = &[200, 425, 501];
+            self.expected.push_back(Expected { command: server.to_owned(), own, optional: false });
+            return Speech { urgent: false, bytes: line };
+        }
         let server = match self.across {
             Some(true) => "EPRT",
             Some(false) => "PORT",
@@ -351,6 +374,8 @@ impl Client {
     fn take(&mut self, at: usize, code: u16, mark: Option<&str>, text: &str) {
         let Some(expected) = self.expected.remove(at) else { panic!("an answer to nothing: {text}") };
         match mark {
+            // Of a server that does not know EPSV.
+            Some("PASV") if expected.command == "EPSV" && self.mode == ServerMode::Passive => {}
             Some(command) => assert_eq!(command, expected.command, "the answer to another command: {text}"),
             None => assert!(expected.own.contains(&code), "ftpgate answered {expected:?} with {text}"),
         }

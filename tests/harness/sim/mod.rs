@@ -41,6 +41,8 @@ pub struct Summary {
     pub events: u64,
     /// Pinholes asked for.
     pub opened: u64,
+    /// Joints asked for.
+    pub joined: u64,
     /// Announcements that left with another address or port.
     pub rewritten: u64,
     /// Commands and replies refused.

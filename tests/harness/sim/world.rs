@@ -85,12 +85,17 @@ pub fn run(seed: u64, profile: Profile, trace: bool) -> Summary {
         data_idle_timeout: 300_000,
         tracked: !random.once_in(4),
         reset_on_close: !random.once_in(3),
-        server_mode: ServerMode::AsClient,
+        server_mode: *random.pick(&[
+            ServerMode::AsClient,
+            ServerMode::AsClient,
+            ServerMode::Passive,
+            ServerMode::Active,
+        ]),
     };
     let now = 1_000;
     let session = Session::new(settings, ends, Millis(now));
     let state = serde_json::from_str(&serde_json::to_string(&session).unwrap()).unwrap();
-    let client = Client::new(&ends, profile.nasty_client, &mut random);
+    let client = Client::new(&ends, settings.server_mode, profile.nasty_client, &mut random);
     let server = Server::new(&ends, profile.hostile_server);
     let mut world = World {
         random,
@@ -107,7 +112,7 @@ pub fn run(seed: u64, profile: Profile, trace: bool) -> Summary {
         firewall: Firewall::default(),
         flows: Flows::default(),
         was_live: false,
-        watch: Watch::new(ends, profile.is_strict()),
+        watch: Watch::new(ends, settings.server_mode, profile.is_strict()),
         wires: Default::default(),
         shut: [false; 2],
         drained: false,
@@ -285,6 +290,10 @@ impl World {
                 self.flows.granted(id);
                 self.event(Event::Granted(id, port));
             }
+            Some(Answer::Joined(id, client, server)) => {
+                self.flows.granted(id);
+                self.event(Event::Joined(id, client, server));
+            }
             Some(Answer::Refused(id)) => self.event(Event::Refused(id)),
             None => return false,
         }
@@ -404,7 +413,10 @@ impl World {
                 self.summary.opened += 1;
                 self.firewall.ask(id, request, &self.ends, &self.settings);
             }
-            Did::Join(..) => panic!("client and server are in one mode"),
+            Did::Join(id, joint) => {
+                self.summary.joined += 1;
+                self.firewall.ask_joint(id, *joint, &self.ends, &self.settings);
+            }
             Did::Close(id) => {
                 self.firewall.close(id);
                 self.flows.closed(id);
