@@ -1,5 +1,5 @@
-//! Whoever talks and whatever is said: between a client and a server of different address families no announcement of the wrong
-//! family reaches either side, and none whose pinhole is not in force (RFC 6384).
+//! Whoever talks and whatever is said: between a client and a server of different address families (RFC 6384) or in different
+//! modes no announcement of the wrong family or mode reaches either side, and none whose data connection cannot be made.
 //!
 //! The lines are read by the simulation's own reader, not by the code under test. Not here: what each rule of the RFC says
 //! (`transcripts/rfc6384_*`), any segmentation (`chunking.rs`), peers that keep account of their answers (`simulation.rs`).
@@ -14,9 +14,9 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use ftpgate::pinhole::Request;
-use ftpgate::session::Ends;
+use ftpgate::pinhole::{Joint, Request};
 use ftpgate::session::effect::{Effect, PinholeId, Side};
+use ftpgate::session::{Ends, ServerMode, Settings};
 use harness::conversation;
 use harness::player::Player;
 use harness::transcript::{Input, Transcript, What};
@@ -26,12 +26,15 @@ use text::{Lines, Replies, Role};
 /// Both ends of the wire, and the firewall.
 struct Watch {
     ends: Ends,
+    mode: ServerMode,
     to_client: Lines,
     to_server: Lines,
     replies: Replies,
     /// What the session asked for and has no answer to.
     asked: Vec<(PinholeId, Request)>,
-    open: Vec<(PinholeId, Request, u16)>,
+    asked_joint: Vec<(PinholeId, Joint)>,
+    /// Whether it is the client that dials, and where.
+    open: Vec<(PinholeId, bool, u16)>,
     /// `ALGS DISABLE64` was among what the client said.
     may_be_off: bool,
     announced: u64,
@@ -55,18 +58,27 @@ impl Watch {
                 let client_side =
                     if request.announcement.is_active() { request.target.ip() } else { request.initiator };
                 assert_eq!(client_side, self.ends.client.ip(), "{request:?}");
-                assert_ne!(request.initiator.is_ipv6(), request.target.is_ipv6(), "{request:?}");
+                let differ = request.initiator.is_ipv6() != request.target.is_ipv6();
+                assert_eq!(differ, self.ends.differ(), "{request:?}");
                 assert_eq!(request.initiator.is_ipv6(), request.entrance.is_ipv6(), "{request:?}");
                 assert_eq!(request.target.is_ipv6(), request.source.is_ipv6(), "{request:?}");
                 self.asked.push((*id, *request));
+            }
+            Effect::Join(id, joint) => {
+                match self.mode {
+                    ServerMode::AsClient => panic!("{joint:?}"),
+                    ServerMode::Passive => assert!(joint.announcement.is_active(), "{joint:?}"),
+                    ServerMode::Active => assert!(!joint.announcement.is_active(), "{joint:?}"),
+                }
+                self.asked_joint.push((*id, **joint));
             }
             Effect::Close(id) => self.open.retain(|(open, ..)| open != id),
             _ => {}
         }
     }
 
-    fn is_open(&self, active: bool, port: u16) -> bool {
-        self.open.iter().any(|(_, request, open)| request.announcement.is_active() == active && *open == port)
+    fn is_open(&self, by_client: bool, port: u16) -> bool {
+        self.open.iter().any(|(_, client, open)| *client == by_client && *open == port)
     }
 
     fn client_hears(&mut self, line: &[u8]) {
@@ -85,7 +97,7 @@ impl Watch {
             Role::Final(229) => text::extended_port(line).unwrap(),
             _ => panic!("the client could dial it: {shown}"),
         };
-        assert!(self.is_open(false, port), "not in force: {shown}");
+        assert!(self.is_open(true, port), "not in force: {shown}");
         self.announced += 1;
     }
 
@@ -94,7 +106,14 @@ impl Watch {
         let (verb, argument) = text::verb_and_argument(line);
         let ipv6 = self.ends.server.is_ipv6();
         let ours = |port| SocketAddr::new(self.ends.source.ip(), port);
+        let (passive, active) = (matches!(&*verb, "PASV" | "EPSV"), matches!(&*verb, "PORT" | "EPRT"));
+        assert!(!active || self.mode != ServerMode::Passive, "the server listens: {shown}");
+        // `EPSV ALL` goes to no server in active mode either.
+        assert!(!passive || self.mode != ServerMode::Active, "the server dials: {shown}");
+        let differ = self.ends.differ();
         let named = match (&*verb, ipv6) {
+            ("PASV" | "EPSV" | "NOOP", _) if !differ => return,
+            ("EPRT", _) if !differ => text::extended_address(&argument),
             ("NOOP", _) => {
                 self.noops += 1;
                 return;
@@ -110,7 +129,7 @@ impl Watch {
         };
         let named = named.unwrap_or_else(|| panic!("not an address that was written here: {shown}"));
         assert_eq!(named, ours(named.port()), "not ours: {shown}");
-        assert!(self.is_open(true, named.port()), "not in force: {shown}");
+        assert!(self.is_open(false, named.port()), "not in force: {shown}");
         self.announced += 1;
     }
 }
@@ -121,10 +140,12 @@ fn play(conversation: &Transcript, piece: usize) -> (u64, u64) {
     player.restores = false; // the other tests do
     let mut watch = Watch {
         ends: conversation.ends,
+        mode: conversation.settings.server_mode,
         to_client: Lines::default(),
         to_server: Lines::default(),
         replies: Replies::default(),
         asked: Vec::new(),
+        asked_joint: Vec::new(),
         open: Vec::new(),
         may_be_off: false,
         announced: 0,
@@ -145,8 +166,18 @@ fn play(conversation: &Transcript, piece: usize) -> (u64, u64) {
                     Input::Refused(id.0)
                 } else {
                     let port = 61_000 + u16::try_from(id.0).unwrap();
-                    watch.open.push((id, request, port));
+                    watch.open.push((id, !request.announcement.is_active(), port));
                     Input::Granted(id.0, port)
+                }
+            } else if let Some((id, joint)) = watch.asked_joint.pop() {
+                if id.0 % 5 == 4 {
+                    Input::Refused(id.0)
+                } else if joint.announcement.is_active() {
+                    Input::Joined(id.0, 0, 0)
+                } else {
+                    let client = 61_000 + u16::try_from(id.0).unwrap();
+                    watch.open.extend([(id, true, client), (id, false, client + 1_000)]);
+                    Input::Joined(id.0, client, client + 1_000)
                 }
             } else if let Some(side) = ready {
                 let socket = &mut sockets[usize::from(side == Side::Server)];
@@ -165,20 +196,37 @@ fn play(conversation: &Transcript, piece: usize) -> (u64, u64) {
 fn rfc6384_no_announcement_of_the_wrong_family_passes_to_either_side() {
     let [_, six_to_four, four_to_six] = conversation::ends();
     for ends in [six_to_four, four_to_six] {
-        let (announced, noops) = (Cell::new(0), Cell::new(0));
-        let config = Config { cases: 2000, failure_persistence: None, ..Config::default() };
-        TestRunner::new(config)
-            .run(&conversation::random(), |conversation| {
-                let conversation = Transcript { ends, ..conversation };
-                for piece in [1, 7, usize::MAX] {
-                    let (some, noop) = play(&conversation, piece);
-                    announced.set(announced.get() + some);
-                    noops.set(noops.get() + noop);
-                }
-                Ok(())
-            })
-            .unwrap_or_else(|failure| panic!("{failure}"));
-        // A test that tries nothing finds nothing.
-        assert!(announced.get() > 1_000 && noops.get() > 1_000, "{announced:?} announcements, {noops:?} NOOPs");
+        let noops = try_all(ends, ServerMode::AsClient);
+        assert!(noops > 1_000, "{noops} NOOPs");
     }
+}
+
+#[test]
+fn no_announcement_of_the_wrong_mode_passes_to_either_side() {
+    for ends in conversation::ends() {
+        for mode in [ServerMode::Passive, ServerMode::Active] {
+            try_all(ends, mode);
+        }
+    }
+}
+
+/// Random conversations between these; the number of NOOPs that the server got.
+fn try_all(ends: Ends, server_mode: ServerMode) -> u64 {
+    let (announced, noops) = (Cell::new(0), Cell::new(0));
+    let config = Config { cases: 2000, failure_persistence: None, ..Config::default() };
+    TestRunner::new(config)
+        .run(&conversation::random(), |conversation| {
+            let settings = Settings { server_mode, ..conversation.settings };
+            let conversation = Transcript { ends, settings, ..conversation };
+            for piece in [1, 7, usize::MAX] {
+                let (some, noop) = play(&conversation, piece);
+                announced.set(announced.get() + some);
+                noops.set(noops.get() + noop);
+            }
+            Ok(())
+        })
+        .unwrap_or_else(|failure| panic!("{failure}"));
+    // A test that tries nothing finds nothing.
+    assert!(announced.get() > 200, "{announced:?} announcements");
+    noops.get()
 }
