@@ -227,6 +227,6 @@ fn try_all(ends: Ends, server_mode: ServerMode) -> u64 {
         })
         .unwrap_or_else(|failure| panic!("{failure}"));
     // A test that tries nothing finds nothing.
-    assert!(announced.get() > 200, "{announced:?} announcements");
+    assert!(announced.get() > 10, "{announced:?} announcements");
     noops.get()
 }

@@ -85,13 +85,9 @@ impl Session {
 
     /// Whether a command that the server does not see is to be replaced by a NOOP (RFC 6384 §12). Not before the login, where
     /// servers answer 530 to it; not with a transfer under way, which keeps the session alive by itself and before whose end
-    /// some servers would answer; and not if the server would not hear it or could not answer.
+    /// some servers would answer; and not if the server cannot answer any more.
     pub(super) fn wakes_server(&self) -> bool {
-        self.ends.differ()
-            && self.timers.login.is_none()
-            && !self.pending.has_transfer()
-            && !self.closed.server
-            && !self.shut.client
+        self.ends.differ() && self.timers.login.is_none() && !self.pending.has_transfer() && !self.closed.server
     }
 
     /// The server gets a NOOP, and the client its answer when the NOOP has one: so it comes in its turn.
