@@ -96,7 +96,66 @@ impl Request {
     }
 }
 
-/// Permission and translation for exactly one data connection. All four addresses are of one family.
+/// One end of a data connection that somebody in the middle makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Leg {
+    /// The peer dials.
+    Listen {
+        /// The only host that may dial.
+        initiator: IpAddr,
+        /// What it dials.
+        entrance: IpAddr,
+        /// The port of it.
+        port: EntrancePort,
+    },
+    /// The gateway dials.
+    Dial {
+        /// Where it dials.
+        target: SocketAddr,
+        /// The address that the target must see as the peer.
+        source: IpAddr,
+    },
+}
+
+/// A data connection in two legs that are to be joined. A pinhole is one of them: the initiator's leg is dialled by the
+/// initiator, the target's by the gateway. Where client and server are in different modes, the gateway dials both, or both dial
+/// the gateway; no packet filter can do that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joint {
+    /// What the client calls it.
+    pub announcement: Announcement,
+    /// Towards the client.
+    pub client: Leg,
+    /// Towards the server.
+    pub server: Leg,
+    /// How long a leg waits for its connection, or the gateway for an answer.
+    pub lifetime: Duration,
+}
+
+impl From<Request> for Joint {
+    fn from(request: Request) -> Self {
+        let Request { announcement, initiator, entrance, entrance_port: port, target, source, lifetime } = request;
+        let (listen, dial) = (Leg::Listen { initiator, entrance, port }, Leg::Dial { target, source });
+        let (client, server) = if announcement.is_active() { (dial, listen) } else { (listen, dial) };
+        Self { announcement, client, server, lifetime }
+    }
+}
+
+impl fmt::Display for Leg {
+    /// What happens, for a sentence in the log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen { initiator, entrance, port: EntrancePort::Fixed(port) } => {
+                write!(f, "{initiator} dials {}", SocketAddr::new(*entrance, *port))
+            }
+            Self::Listen { initiator, entrance, port: EntrancePort::Any } => write!(f, "{initiator} dials {entrance}"),
+            Self::Dial { target, source } => write!(f, "{target} is dialled, seen as {source}"),
+        }
+    }
+}
+
+/// Permission and translation for exactly one data connection. Initiator and entrance are of one family, source and target of
+/// one: the same, unless client and server are of different families. No packet filter can bring such a connection across.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pinhole {
     /// Whose it is.
@@ -126,9 +185,14 @@ impl Pinhole {
         self.source != self.initiator
     }
 
-    /// Whether its addresses are of the IPv6 family.
+    /// Whether what the initiator dials is of the IPv6 family.
     pub fn is_ipv6(&self) -> bool {
         self.entrance.is_ipv6()
+    }
+
+    /// Whether the connection changes its address family on the way.
+    pub fn changes_family(&self) -> bool {
+        self.entrance.is_ipv6() != self.target.is_ipv6()
     }
 
     /// What the packet filter matches on. Two live pinholes never share a key.
@@ -215,9 +279,39 @@ mod tests {
         assert!(!forward.needs_dnat() && forward.needs_snat());
         let reverse = passive("203.0.113.1:61000", "10.0.0.5:50000", "10.0.0.1");
         assert!(reverse.needs_dnat() && reverse.needs_snat());
+        assert!(!reverse.changes_family());
         assert_eq!(
             reverse.to_string(),
             "pasv: 192.0.2.10 may dial 203.0.113.1:61000, goes to 10.0.0.5:50000, comes from 10.0.0.1, for 60s"
+        );
+    }
+
+    #[test]
+    fn a_pinhole_is_a_joint_of_which_one_leg_is_dialled_by_the_peer() {
+        let request = |announcement| Request {
+            announcement,
+            initiator: "192.0.2.10".parse().unwrap(),
+            entrance: "203.0.113.1".parse().unwrap(),
+            entrance_port: EntrancePort::Any,
+            target: "10.0.0.5:50000".parse().unwrap(),
+            source: "10.0.0.1".parse().unwrap(),
+            lifetime: Duration::from_secs(60),
+        };
+        let passive = Joint::from(request(Announcement::Pasv));
+        assert_eq!(passive.client.to_string(), "192.0.2.10 dials 203.0.113.1");
+        assert_eq!(passive.server.to_string(), "10.0.0.5:50000 is dialled, seen as 10.0.0.1");
+        let active = Joint::from(request(Announcement::Port));
+        assert_eq!((active.client, active.server), (passive.server, passive.client));
+    }
+
+    #[test]
+    fn a_pinhole_can_lead_from_one_family_to_the_other() {
+        let across = passive("[2001:db8::1]:61000", "10.0.0.5:50000", "10.0.0.1");
+        let across = Pinhole { initiator: "2001:db8::7".parse().unwrap(), ..across };
+        assert!(across.changes_family() && across.is_ipv6());
+        assert_eq!(
+            across.to_string(),
+            "pasv: 2001:db8::7 may dial [2001:db8::1]:61000, goes to 10.0.0.5:50000, comes from 10.0.0.1, for 60s"
         );
     }
 }

@@ -11,7 +11,7 @@ mod harness;
 use std::collections::VecDeque;
 
 use ftpgate::session::effect::{Effect, Note, Refusal, Side};
-use ftpgate::session::{Ends, Settings};
+use harness::conversation;
 use harness::notation;
 use harness::player::Player;
 use harness::transcript::{self, Input, Step, Transcript, What};
@@ -238,82 +238,11 @@ fn join(transcript: &Transcript) -> Vec<Step> {
     steps
 }
 
-/// What clients say. AUTH is not among them: while it is unanswered, what the client says next and what the server says next
-/// are a race that segmentation decides; the recorded conversations and the simulation have it.
-fn from_client() -> impl Strategy<Value = Vec<u8>> {
-    let line = |text: &'static [u8]| Just([text, b"\r\n"].concat());
-    prop_oneof![
-        4 => prop::sample::select(vec![
-            &b"PASV"[..], b"EPSV", b"epsv 1", b"PORT 10,0,0,7,156,164", b"EPRT |1|10.0.0.7|40101|", b"LIST", b"RETR x",
-            b"STOR y", b"NOOP", b"ABOR", b"STAT", b"PWD", b"CWD \xe4\xff\xff", b"SIZE a\r\0b",
-        ]).prop_flat_map(line),
-        2 => prop::sample::select(vec![
-            &b"PORT 10,0,0,8,156,164"[..], b"PORT 10,0,0,7,0,22", b"PORT 1,2", b"EPRT |2|::1|40000|", b"LPSV", b"EPSV 2",
-            b"EPSV ALL", b"PASVX", b"  PASV", b"PO\0RT", b"PWD\rQUIT", b"", b"\xff\xfd\x03NOOP", b"NO\xff\xfb\x01OP",
-            b"\xff\xfa\x01\x02\xff\xf0PWD", b"REIN", b"227 (1,2,3,4,5,6)", b"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
-        ]).prop_flat_map(line),
-        1 => Just(b"NOOP\n".to_vec()),
-        1 => prop::collection::vec(any::<u8>(), 0..12),
-    ]
-}
-
-/// What servers say, whether anybody asked or not.
-fn from_server() -> impl Strategy<Value = Vec<u8>> {
-    let line = |text: &'static [u8]| Just([text, b"\r\n"].concat());
-    prop_oneof![
-        4 => prop::sample::select(vec![
-            &b"227 ok (203,0,113,5,195,80)."[..], b"227 =10,9,9,9,195,81", b"229 ok (|||50002|)", b"200 ok", b"150 go", b"226 done",
-            b"250 ok", b"550 no", b"425 no", b"426 aborted", b"230 in", b"220 ready", b"502 what",
-        ]).prop_flat_map(line),
-        2 => prop::sample::select(vec![
-            &b"227 Logout."[..], b"227 ok (1,2,3,4,0,25)", b"227-first", b"227 last (203,0,113,5,195,80)", b"213-status", b"213 end",
-            b" text", b"hello", b"22", b"200", b"229 (||1|5|)", b"228 (4,4,1,2,3,4,2,5,6)", b"211 stat",
-            b"200 AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
-        ]).prop_flat_map(line),
-        1 => Just(b"200 ok\n".to_vec()),
-        1 => prop::collection::vec(any::<u8>(), 0..12),
-    ]
-}
-
-fn conversation() -> impl Strategy<Value = Transcript> {
-    let segment = prop_oneof![
-        prop::collection::vec(from_client(), 1..6).prop_map(|lines| (Side::Client, lines.concat())),
-        prop::collection::vec(from_server(), 1..6).prop_map(|lines| (Side::Server, lines.concat())),
-    ];
-    prop::collection::vec(segment, 1..25).prop_map(|segments| Transcript {
-        name: "a random conversation".to_owned(),
-        ends: Ends {
-            client: "10.0.0.7:40001".parse().unwrap(),
-            original: "203.0.113.5:21".parse().unwrap(),
-            source: "198.51.100.1:40001".parse().unwrap(),
-            server: "203.0.113.5:21".parse().unwrap(),
-            announced: None,
-            entrance: None,
-        },
-        settings: Settings {
-            line_length: 48,
-            // Never reached: which commands were read when an answer comes is decided by the client, not by the pieces.
-            pipeline: 10_000,
-            pinhole_timeout: 60_000,
-            login_timeout: 120_000,
-            idle_timeout: 900_000,
-            data_idle_timeout: 300_000,
-            tracked: false,
-            reset_on_close: true,
-        },
-        logged_in: true,
-        steps: segments
-            .into_iter()
-            .map(|(side, bytes)| Step { line: 0, what: What::Input(Input::Bytes(side, bytes)) })
-            .collect(),
-    })
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn c38_random_conversations_mean_the_same_in_pieces(conversation in conversation(), seed in 1..u64::MAX) {
+    fn c38_random_conversations_mean_the_same_in_pieces(conversation in conversation::random(), seed in 1..u64::MAX) {
         let mut random = Random(seed);
         let whole = Driver::run(&conversation, true, &mut |waiting| waiting);
         assert_same(&whole, &Driver::run(&conversation, true, &mut |waiting| random.piece(waiting)), "in pieces");

@@ -45,6 +45,7 @@ fn run(profile: Profile) -> Total {
         };
         total.sum.events += summary.events;
         total.sum.opened += summary.opened;
+        total.sum.joined += summary.joined;
         total.sum.rewritten += summary.rewritten;
         total.sum.refused += summary.refused;
         total.sum.expired += summary.expired;
@@ -67,6 +68,7 @@ impl Total {
         let sum = &self.sum;
         for (what, count) in [
             ("pinholes", sum.opened),
+            ("joints", sum.joined),
             ("rewritten announcements", sum.rewritten),
             ("refusals", sum.refused),
             ("back-pressure", sum.held_back),

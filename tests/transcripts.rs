@@ -19,7 +19,6 @@ fn every_transcript_is_true() {
 /// Cases of the catalogue of attacks that no transcript can show, and where they are tested instead.
 const ELSEWHERE: &[(u32, &str)] = &[
     (32, "the port allocator picks the entrance: src/firewall/ports.rs"),
-    (37, "a fallback from EPSV to PASV is not offered; a server that hangs meets the idle timeout"),
     (38, "any segmentation: tests/chunking.rs"),
     (42, "injected commands are ordinary commands: every transcript of PORT applies"),
     (55, "what is logged: tests of src/observe"),

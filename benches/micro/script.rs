@@ -71,6 +71,7 @@ impl Talk {
             data_idle_timeout: 300_000,
             tracked: true,
             reset_on_close: true,
+            server_mode: ftpgate::session::ServerMode::AsClient,
         };
         let now = Millis(1_000);
         Self { session: Session::new(settings, ends, now), effects, now, pinhole: PinholeId(0), sent: 0, transfers: 0 }

@@ -76,6 +76,7 @@ pub(super) fn live(config: &Config, tracked: bool) -> proxy::Live {
             data_idle_timeout: millis(config.data.idle_timeout),
             tracked,
             reset_on_close: config.data.on_control_close == config::OnControlClose::Reset,
+            server_mode: session::ServerMode::AsClient,
         }),
         drain: (config.data.on_control_close == config::OnControlClose::Drain).then_some(config.data.drain_timeout),
         connect_timeout: config.timeouts.connect,

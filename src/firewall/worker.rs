@@ -30,7 +30,7 @@ use tokio::sync::oneshot;
 
 use self::changes::{Changes, Step};
 use super::{Backend, Error, ErrorKind, Habits, Reset};
-use crate::pinhole::{Key, Pinhole, Request, SessionId};
+use crate::pinhole::{Joint, Key, Pinhole, Request, SessionId};
 
 mod changes;
 
@@ -155,6 +155,18 @@ impl Firewall {
             Some(mut changes) => self.door.desk.open(&mut changes, order),
             None => self.door.send(Message::Open(order)),
         }
+        Opening { answer }
+    }
+
+    /// Asks for a data connection of two legs that both dial or are both dialled. No packet filter can make one: it refuses.
+    pub fn join(&self, _: SessionId, _: Joint) -> Opening {
+        let (sender, answer) = oneshot::channel();
+        let text = format!(
+            "{} cannot join two data connections, as data.server_mode asks for where client and server are in different modes; \
+             use as-client",
+            self.backend_name
+        );
+        let _ = sender.send(Err(Error::new(ErrorKind::Unsupported, text)));
         Opening { answer }
     }
 

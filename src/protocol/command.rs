@@ -12,6 +12,8 @@ use super::line;
 pub enum Verb {
     /// `ABOR`, RFC 959 §4.1.3.
     Abor,
+    /// `ALGS`, RFC 6384 §11.
+    Algs,
     /// `AUTH`, RFC 2228 §3, RFC 4217 §4.
     Auth,
     /// `EPRT`, RFC 2428 §2.
@@ -74,6 +76,7 @@ pub enum Malformed {
 /// The table of verbs, by the way in which the session treats them and by the document that defines them.
 const TABLE: &[(Verb, &[&str])] = &[
     (Verb::Abor, &["ABOR"]),
+    (Verb::Algs, &["ALGS"]),
     (Verb::Auth, &["AUTH"]),
     (Verb::Eprt, &["EPRT"]),
     (Verb::Epsv, &["EPSV"]),
@@ -101,8 +104,8 @@ const TABLE: &[(Verb, &[&str])] = &[
     (Verb::Other, &["XCUP", "XCWD", "XMKD", "XPWD", "XRMD"]),
     // RFC 2228, and its use with TLS in RFC 4217.
     (Verb::Other, &["ADAT", "CCC", "CONF", "ENC", "MIC", "PBSZ", "PROT"]),
-    // RFC 2389, 2640, 3659, 6384 and 7151.
-    (Verb::Other, &["FEAT", "OPTS", "LANG", "MDTM", "MLST", "SIZE", "ALGS", "HOST"]),
+    // RFC 2389, 2640, 3659 and 7151.
+    (Verb::Other, &["FEAT", "OPTS", "LANG", "MDTM", "MLST", "SIZE", "HOST"]),
     // Drafts, and what servers and clients in common use agree on without one.
     (
         Verb::Other,

@@ -110,7 +110,10 @@ async fn start(admitted: Admitted) -> Option<Driver> {
     record.opened(peer, way, source);
     let origin::Face { original, announced, entrance } = origin::face(way, &listener, &shared);
     let ends = Ends { client: peer, original, source, server: way.server, announced, entrance };
-    let session = Session::new(live.session.clone(), ends, shared.now());
+    let mut session = Session::new(live.session.clone(), ends, shared.now());
+    if shared.servers.is_without_epsv(way.server) {
+        session = session.without_epsv();
+    }
     Some(Driver {
         scheduled: session.deadline().unwrap_or(Millis(u64::MAX / 2)),
         session,
@@ -334,6 +337,10 @@ impl Driver {
                 Effect::Open(id, request) => {
                     let opening = self.record.shared.firewall.open(self.record.session(), request);
                     self.busy().openings.push((id, request.announcement, opening));
+                }
+                Effect::Join(id, joint) => {
+                    let opening = self.record.shared.firewall.join(self.record.session(), *joint);
+                    self.busy().openings.push((id, joint.announcement, opening));
                 }
                 Effect::Close(id) => self.close_pinhole(id),
                 Effect::Measure(id) => self.busy().to_measure.push(id),

@@ -9,7 +9,7 @@
 //! - `drain`: data connections that may outlive their session for a while;
 //! - `driver`: one task that owns one session and carries out its effects; `pipe`: one control connection with what is still
 //!   to be sent on it; `busy`: what there is about data connections, while there is; `record`: what a session leaves in logs and
-//!   metrics; `herald`: tells sessions that the daemon is going down.
+//!   metrics; `servers`: what sessions found out about servers; `herald`: tells sessions that the daemon is going down.
 //!
 //! Not here: what FTP lines mean (`session`), how a pinhole is made (`firewall`), reading the configuration (`config`).
 
@@ -24,6 +24,7 @@ pub mod listener;
 pub mod origin;
 pub mod pipe;
 pub mod record;
+pub mod servers;
 pub mod upstream;
 
 use std::net::{IpAddr, SocketAddr};
@@ -57,7 +58,7 @@ pub enum Capture {
 pub enum Route {
     /// Forward mode: to the original destination.
     Original,
-    /// Reverse mode: to the first of these that is of the client's address family.
+    /// Reverse mode: to the first of these that is of the client's address family (or to the first, `Shared::can_translate`).
     Servers(Vec<SocketAddr>),
 }
 
@@ -66,7 +67,7 @@ pub enum Route {
 pub enum Source {
     /// The address that the route to the server suggests.
     Gateway,
-    /// The client's own (transparent source).
+    /// The client's own (transparent source); as `Gateway` where the server is of another address family.
     Client,
     /// The first of these that is of the server's address family; as `Gateway` if none is.
     Addresses(Vec<IpAddr>),
@@ -122,6 +123,10 @@ pub struct Shared {
     pub listening: Vec<u16>,
     /// The addresses of this host when the daemon started or was last reloaded.
     pub own_addresses: RwLock<Vec<IpAddr>>,
+    /// What is known of servers.
+    pub servers: servers::Servers,
+    /// Data connections can lead from one address family to the other, so a client may get a server of the other.
+    pub can_translate: bool,
     live: RwLock<Arc<Live>>,
     started: Instant,
     next_session: AtomicU64,
@@ -162,6 +167,8 @@ impl Shared {
     pub fn new(parts: Parts) -> Self {
         let Parts { firewall, tracker, metrics, transfers, live, listening } = parts;
         Self {
+            // No packet filter can lead a connection from one address family to the other.
+            can_translate: firewall.habits().listens,
             firewall,
             tracker,
             metrics,
@@ -169,6 +176,7 @@ impl Shared {
             limits: limits::Limits::default(),
             listening,
             own_addresses: RwLock::new(crate::sys::own_addresses().unwrap_or_default()),
+            servers: servers::Servers::default(),
             live: RwLock::new(Arc::new(live)),
             started: Instant::now(),
             next_session: AtomicU64::new(1),

@@ -111,7 +111,7 @@ pub fn find(
             Ok(Way { original: redirected, server: redirected, arrived: redirected, local, via })
         }
         Route::Servers(servers) => {
-            let server = *servers.iter().find(|s| s.is_ipv6() == client.is_ipv6()).ok_or(Lost::Family)?;
+            let server = choose(servers, client, shared.can_translate).ok_or(Lost::Family)?;
             if shared.listening.contains(&server.port()) && shared.is_own(server.ip()) {
                 return Err(Lost::Loop);
             }
@@ -145,6 +145,13 @@ fn face_of(way: Way, announced: Option<IpAddr>, listens: bool, is_own: impl Fn(I
     let arrived = Some(way.arrived.ip()).filter(|at| at.is_ipv6() == dialled.is_ipv6() && !at.is_loopback());
     let here = entrance.or(arrived).unwrap_or(dialled);
     Face { original: SocketAddr::new(here, way.original.port()), announced: announced.or(Some(dialled)), entrance }
+}
+
+/// The first server of the client's address family; if there is none, and data connections can change their family on the way,
+/// the first of all.
+fn choose(servers: &[SocketAddr], client: SocketAddr, can_translate: bool) -> Option<SocketAddr> {
+    let own = servers.iter().find(|server| server.is_ipv6() == client.is_ipv6());
+    own.or_else(|| servers.first().filter(|_| can_translate)).copied()
 }
 
 /// The same address, never an IPv4-mapped IPv6 one.
@@ -211,5 +218,19 @@ mod tests {
         let six = Some("2001:db8::80".to_owned());
         assert_eq!(seen("2001:db8::80", "10.20.0.1", true, None), of("2001:db8::80", &six, &None));
         assert_eq!(seen("203.0.113.80", "127.0.0.1", true, None), of("203.0.113.80", &balancer, &None));
+    }
+
+    #[test]
+    fn a_server_of_the_clients_family_comes_first_and_another_only_where_it_can_be_reached() {
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let (v4, v6) = (address("10.0.0.5:21"), address("[fd00::5]:21"));
+        let client6 = address("[2001:db8::7]:40001");
+        for can_translate in [false, true] {
+            assert_eq!(choose(&[v4, v6], client6, can_translate), Some(v6));
+            assert_eq!(choose(&[v6, v4], address("192.0.2.7:40001"), can_translate), Some(v4));
+            assert_eq!(choose(&[], client6, can_translate), None);
+        }
+        assert_eq!(choose(&[v4], client6, false), None);
+        assert_eq!(choose(&[v4, address("10.0.0.6:21")], client6, true), Some(v4));
     }
 }

@@ -96,6 +96,10 @@ impl Record {
                     self.log_refusal(refusal, announced, ends, suppressed);
                 }
             }
+            Note::NoEpsv => {
+                self.shared.servers.lacks_epsv(ends.server);
+                tracing::info!(session = self.id, server = %ends.server, "the server does not know EPSV; asking for PASV");
+            }
             Note::LoggedIn => tracing::debug!(session = self.id, "logged in"),
             Note::Opaque => {
                 tracing::info!(

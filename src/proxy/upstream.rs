@@ -56,7 +56,9 @@ pub async fn connect(
     let until = Instant::now() + limit;
     let from = match &listener.source {
         Source::Gateway => sys::From::Any,
-        Source::Client => sys::From::Foreign(client.ip()),
+        Source::Client if client.is_ipv6() == server.is_ipv6() => sys::From::Foreign(client.ip()),
+        // An address of the other family cannot be the source.
+        Source::Client => sys::From::Any,
         Source::Addresses(addresses) => {
             origin::of_family(addresses, server.ip()).map_or(sys::From::Any, sys::From::Address)
         }

@@ -12,28 +12,31 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Session;
 use super::effect::{Effect, Effects, Millis, Note, PinholeId, Refusal, Side};
-use super::pending::Kind;
+use super::pending::{Asked, Kind};
 use super::replies::Local;
+use super::{ServerMode, Session, translate};
 use crate::pinhole::{Announcement, EntrancePort, Request};
 use crate::protocol::address::{self, AddressError};
-use crate::protocol::command::{self, Command};
+use crate::protocol::command::{self, Command, Verb};
 use crate::protocol::splice::splice;
 
 /// Ports below are never opened: they belong to services (RFC 2577 §3).
 const FIRST_PORT: u16 = 1024;
 
-/// A line that waits for its pinhole.
+/// A line that waits for its pinhole, as it will leave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
-    id: PinholeId,
-    line: Vec<u8>,
-    /// Where in the line the announcement stands.
+    pub(super) id: PinholeId,
+    pub(super) line: Vec<u8>,
+    /// Where in the line the announcement stands, or shall stand.
     span: Range<usize>,
-    /// What it says now; an IPv4 or IPv6 address of the announcer's choice.
-    says: SocketAddr,
-    announcement: Announcement,
+    /// What it says now, an address of the announcer's choice; nothing if the line is another one than the peer's.
+    says: Option<SocketAddr>,
+    /// What the client calls it.
+    pub(super) announcement: Announcement,
+    /// How the line says it.
+    notation: Announcement,
 }
 
 impl Session {
@@ -52,6 +55,10 @@ impl Session {
     /// `EPRT |family|address|port|` from the client.
     pub(super) fn eprt(&mut self, line: &[u8], command: &Command<'_>, effects: &mut Effects) {
         match address::eprt_argument(command.argument) {
+            // With the translation off nobody can make a PORT of it, and to the server it is of a strange family.
+            Ok(found) if found.value.is_ipv6() == self.is_ipv6() && self.algs_off => {
+                self.refuse(Refusal::Family, Local::OnlyIpv4, effects);
+            }
             Ok(found) if found.value.is_ipv6() == self.is_ipv6() => {
                 self.active(line, command.argument_at, found.span, found.value, Announcement::Eprt, effects);
             }
@@ -80,6 +87,9 @@ impl Session {
             self.note_refusal(why, Some(says), effects);
             return self.answer(reply, effects);
         }
+        if self.settings.server_mode == ServerMode::Passive {
+            return self.ask_for_active(says, announcement, effects);
+        }
         // S dials P:q, it arrives at C:p, and C sees O. With a transparent source P is C's own address, and nothing changes.
         let entrance = self.ends.source.ip();
         let own = entrance == self.ends.client.ip();
@@ -94,18 +104,22 @@ impl Session {
         };
         let span = span.start + argument_at..span.end + argument_at;
         let id = self.open(request, effects);
-        self.held_command = Some(Box::new(Held { id, line: line.to_vec(), span, says, announcement }));
+        let notation = self.for_server(announcement);
+        let held = Held { id, line: line.to_vec(), span, says: Some(says), announcement, notation: announcement };
+        self.held_command = Some(Box::new(held.in_notation(notation)));
     }
 
     /// The 227 or 229 that answers the client's PASV or EPSV. The slot is off the FIFO already.
-    pub(super) fn passive(&mut self, line: &[u8], announcement: Announcement, effects: &mut Effects) {
+    pub(super) fn passive(&mut self, line: &[u8], asked: Asked, effects: &mut Effects) {
         /// The reply code, which is no part of the text.
         const CODE: usize = 3;
         let text = line.get(CODE..).unwrap_or_default();
+        let conversion = if asked.client.is_active() { self.data.take_conversion() } else { None };
         // The server took the PASV: what was announced before is void (RFC 1123 §4.1.2.6), whatever becomes of this.
         self.close_pinhole(effects);
         self.data_ready = false;
-        let found = match announcement {
+        let Asked { client: announcement, server: notation } = asked;
+        let found = match notation {
             Announcement::Pasv => {
                 address::pasv_reply(text).map(|found| (IpAddr::V4(found.value.0), found.value.1, found.span))
             }
@@ -113,7 +127,9 @@ impl Session {
         };
         let (ip, port, span) = match found {
             // `227 Logout.`: some servers use the code for something else; nothing in it can be taken for an address.
-            Err(_) if !text.iter().any(u8::is_ascii_digit) => return effects.send(Side::Client, &[line]),
+            Err(_) if !text.iter().any(u8::is_ascii_digit) && announcement == notation => {
+                return effects.send(Side::Client, &[line]);
+            }
             // An IPv4 address cannot be announced in an IPv6 session.
             Ok(_) if announcement == Announcement::Pasv && self.is_ipv6() => {
                 return self.passive_failed(None, effects);
@@ -128,6 +144,13 @@ impl Session {
             }
             Ok(found) => found,
         };
+        if asked.client.is_active() {
+            return match conversion {
+                Some(conversion) => self.passive_for_active(conversion, port, effects),
+                None => self.passive_failed(None, effects),
+            };
+        }
+        self.knows_epsv(notation);
         // C dials O:q, it arrives at S:p, and S sees P. In forward mode O is S and the entrance is the target.
         let entrance = self.ends.entrance.unwrap_or(self.ends.original.ip());
         let own = entrance == self.ends.server.ip();
@@ -142,8 +165,9 @@ impl Session {
         };
         let span = span.start + CODE..span.end + CODE;
         let id = self.open(request, effects);
-        let says = SocketAddr::new(ip, port);
-        self.held_reply = Some(Box::new(Held { id, line: line.to_vec(), span, says, announcement }));
+        let says = Some(SocketAddr::new(ip, port));
+        let held = Held { id, line: line.to_vec(), span, says, announcement, notation };
+        self.held_reply = Some(Box::new(held.in_notation(announcement)));
     }
 
     fn passive_failed(&mut self, address: Option<SocketAddr>, effects: &mut Effects) {
@@ -152,9 +176,15 @@ impl Session {
     }
 
     fn open(&mut self, request: Request, effects: &mut Effects) -> PinholeId {
+        let id = self.number();
+        effects.push(Effect::Open(id, request));
+        id
+    }
+
+    /// Of the next pinhole.
+    pub(super) fn number(&mut self) -> PinholeId {
         let id = PinholeId(self.next_pinhole);
         self.next_pinhole = self.next_pinhole.wrapping_add(1);
-        effects.push(Effect::Open(id, request));
         id
     }
 
@@ -183,7 +213,9 @@ impl Session {
 
     /// The pinhole could not be opened: the peer that would have dialled never hears of it, and the session lives on.
     pub(super) fn refused(&mut self, id: PinholeId, effects: &mut Effects) {
-        if self.held_command.take_if(|held| held.id == id).is_some() {
+        if let Some(held) = self.held_command.take_if(|held| held.id == id) {
+            // The PORT was taken, and then nothing could be made of it.
+            self.data_ready &= !held.is_transfer();
             self.refuse(Refusal::Pinhole, Local::NoPinhole, effects);
         } else if self.held_reply.take_if(|held| held.id == id).is_some() {
             self.note_refusal(Refusal::Pinhole, None, effects);
@@ -205,6 +237,7 @@ impl Session {
     /// The announcement that transfers used so far is over.
     pub(super) fn close_pinhole(&mut self, effects: &mut Effects) {
         self.timers.pinhole = None;
+        self.data.forget_conversion(false);
         if let Some((id, _)) = self.pinhole.take() {
             self.close(id, effects);
         }
@@ -223,18 +256,40 @@ fn announces_again(rest: &[u8]) -> bool {
 }
 
 impl Held {
+    /// A line of our own, with a gap for the announcement; what the client calls it is `announcement`.
+    pub(super) fn of_ours(id: PinholeId, announcement: Announcement, notation: Announcement) -> Self {
+        let (before, after) = translate::line(notation);
+        let span = before.len()..before.len();
+        Self { id, line: [before, after].concat(), span, says: None, announcement, notation }
+    }
+
+    /// A transfer command, which announces nothing.
+    pub(super) fn transfer(id: PinholeId, line: &[u8], announcement: Announcement) -> Self {
+        Self { id, line: line.to_vec(), span: 0..0, says: None, announcement, notation: announcement }
+    }
+
+    /// Whether it is a transfer command.
+    pub(super) fn is_transfer(&self) -> bool {
+        command::parse(&self.line).is_ok_and(|command| command.verb == Verb::Transfer)
+    }
+
+    /// The same in this notation: as it is, or a line of our own with a gap for the announcement.
+    fn in_notation(self, notation: Announcement) -> Self {
+        if notation == self.notation { self } else { Self::of_ours(self.id, self.announcement, notation) }
+    }
+
     /// The announcement in its own notation with `entrance` in place of what it says; `None` if it says so already.
-    fn announced(&self, entrance: SocketAddr, effects: &mut Effects) -> Option<String> {
-        let changes = match self.announcement {
+    pub(super) fn announced(&self, entrance: SocketAddr, effects: &mut Effects) -> Option<String> {
+        let changes = self.says.is_none_or(|says| match self.notation {
             // A 229 says no address.
-            Announcement::Epsv => entrance.port() != self.says.port(),
-            _ => entrance != self.says,
-        };
+            Announcement::Epsv => entrance.port() != says.port(),
+            _ => entrance != says,
+        });
         if !changes {
             return None;
         }
         effects.push(Effect::Note(Note::Rewritten(self.announcement)));
-        Some(match (self.announcement, entrance.ip()) {
+        Some(match (self.notation, entrance.ip()) {
             (Announcement::Port | Announcement::Pasv, IpAddr::V4(ip)) => address::write_commas(ip, entrance.port()),
             (Announcement::Epsv, _) => entrance.port().to_string(),
             (_, ip) => address::write_eprt(ip, entrance.port()),
@@ -242,7 +297,7 @@ impl Held {
     }
 
     /// The line, with `new` in place of the announcement if there is one.
-    fn spliced<'a>(&'a self, new: Option<&'a str>) -> [&'a [u8]; 3] {
+    pub(super) fn spliced<'a>(&'a self, new: Option<&'a str>) -> [&'a [u8]; 3] {
         match new {
             Some(new) => splice(&self.line, self.span.clone(), new.as_bytes()),
             None => [&self.line, &[], &[]],

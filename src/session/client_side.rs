@@ -6,7 +6,7 @@
 use super::effect::{Effect, Effects, Note, Refusal, Side};
 use super::pending::Kind;
 use super::replies::Local;
-use super::{LONG_LINES, Session, Urgent};
+use super::{LONG_LINES, ServerMode, Session, Urgent};
 use crate::pinhole::Announcement;
 use crate::protocol::command::{self, Command, Malformed, Verb};
 
@@ -57,14 +57,13 @@ impl Session {
             _ if after_epsv_all => self.refuse(Refusal::EpsvAll, Local::EpsvAll, effects),
             Verb::Port => self.port(line, &command, effects),
             Verb::Eprt => self.eprt(line, &command, effects),
-            Verb::Pasv => self.forward(line, &command, Kind::Passive(Announcement::Pasv), effects),
+            Verb::Pasv => self.pasv(line, &command, effects),
             Verb::Epsv => self.epsv(line, &command, effects),
             Verb::Lprt | Verb::Lpsv => self.refuse(Refusal::LongAddress, Local::LongAddress, effects),
             Verb::Transfer => {
                 // A 227 that waits for its pinhole is off the FIFO and not in force yet, but it was asked for.
                 if self.data_ready || self.pending.has_announcement() || self.held_reply.is_some() {
-                    self.data.ask(command.name.unwrap_or_default(), command.argument);
-                    self.forward(line, &command, Kind::Transfer { started: false }, effects);
+                    self.transfer(line, &command, effects);
                 } else {
                     self.refuse(Refusal::NoDataPort, Local::NoDataPort, effects);
                 }
@@ -73,6 +72,7 @@ impl Session {
                 self.auth_pending = true;
                 self.forward(line, &command, Kind::Auth, effects);
             }
+            Verb::Algs => self.algs(line, &command, effects),
             Verb::Abor => self.forward(line, &command, Kind::Abor { optional: false }, effects),
             Verb::Stat => self.forward(line, &command, Kind::Stat, effects),
             Verb::Rein => self.forward(line, &command, Kind::Rein, effects),
@@ -88,8 +88,16 @@ impl Session {
         }
     }
 
-    /// `EPSV`, `EPSV 1`, `EPSV 2`, `EPSV ALL` (RFC 2428 §3). A family other than the session's is answered here, since the
-    /// data connection could not be made: client and server each talk to us in the session's family.
+    fn pasv(&mut self, line: &[u8], command: &Command<'_>, effects: &mut Effects) {
+        // Within one family and mode it is the server's to refuse.
+        if self.is_ipv6() && (self.ends.differ() || self.settings.server_mode == ServerMode::Active) {
+            return self.refuse(Refusal::Family, Local::PasvIpv6, effects);
+        }
+        self.passive_asked(line, command, Announcement::Pasv, effects);
+    }
+
+    /// `EPSV`, `EPSV 1`, `EPSV 2`, `EPSV ALL` (RFC 2428 §3). A family other than the client's is answered here, since the
+    /// data connection could not be made: the client talks to us in its own.
     fn epsv(&mut self, line: &[u8], command: &Command<'_>, effects: &mut Effects) {
         // A 229 names no address, so the client dials the one that it dialled before; nothing of ours is there.
         if self.ends.entrance.is_some_and(|entrance| entrance != self.ends.original.ip()) {
@@ -97,16 +105,22 @@ impl Session {
         }
         let argument = command.argument.trim_ascii();
         let own = if self.is_ipv6() { b"2" } else { b"1" };
-        let kind = if argument.eq_ignore_ascii_case(b"ALL") {
-            Kind::EpsvAll
-        } else if argument.is_empty() || argument == own {
-            Kind::Passive(Announcement::Epsv)
+        if argument.eq_ignore_ascii_case(b"ALL") {
+            if self.settings.server_mode == ServerMode::Active {
+                return self.refuse(Refusal::EpsvAll, Local::EpsvAllConverted, effects);
+            }
+            if self.ends.differ() && self.for_server(Announcement::Epsv) == Announcement::Pasv {
+                return self.refuse(Refusal::EpsvAll, Local::EpsvAllTranslated, effects);
+            }
+            return self.forward(line, command, Kind::EpsvAll, effects);
+        }
+        if argument.is_empty() || argument == own {
+            self.passive_asked(line, command, Announcement::Epsv, effects);
         } else if argument.iter().all(u8::is_ascii_digit) {
-            return self.refuse(Refusal::Family, self.only_family(), effects);
+            self.refuse(Refusal::Family, self.only_family(), effects);
         } else {
-            return self.refuse(Refusal::Syntax, Local::Syntax, effects);
-        };
-        self.forward(line, command, kind, effects);
+            self.refuse(Refusal::Syntax, Local::Syntax, effects);
+        }
     }
 
     /// Passes a command on, byte for byte, and remembers that it awaits an answer.
@@ -151,6 +165,9 @@ impl Session {
 
     /// Says something to the client once everything before it is answered.
     pub(super) fn answer(&mut self, reply: Local, effects: &mut Effects) {
+        if self.wakes_server() {
+            return self.answer_after_noop(reply, effects);
+        }
         self.pending.push(Kind::Local(reply));
         self.answer_local(effects);
     }

@@ -183,12 +183,25 @@ pub struct Data {
     binary: bool,
 }
 
-/// Never both empty for long.
+/// Never all empty for long.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct UnderWay {
     connections: Vec<Connection>,
     /// Transfer commands that await their first reply. The first reply takes them off.
     asked: VecDeque<Command>,
+    /// Where the next transfer of a client in active mode goes, if the server is in passive mode.
+    conversion: Option<Conversion>,
+}
+
+/// A PORT or EPRT for which the server is asked for a passive port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Conversion {
+    /// What the client said.
+    pub announcement: Announcement,
+    /// Where it listens.
+    pub client: SocketAddr,
+    /// Where the server listens, once it has said so.
+    pub server: Option<SocketAddr>,
 }
 
 impl Data {
@@ -207,6 +220,31 @@ impl Data {
         let (name, user) = (name.to_owned(), self.user.to_vec());
         let binary = self.binary;
         self.under_way().asked.push_back(Command { name, user, path: cut(path), binary });
+    }
+
+    /// A client in active mode and a server in passive mode come together; with the next transfer they are connected.
+    pub(super) fn convert(&mut self, conversion: Conversion) {
+        self.under_way().conversion = Some(conversion);
+    }
+
+    /// What there is of that, which is over with it.
+    pub(super) fn take_conversion(&mut self) -> Option<Conversion> {
+        let conversion = self.under_way.as_mut()?.conversion.take();
+        self.tidy();
+        conversion
+    }
+
+    /// Nothing will come of it. `asked`: nor if the server has not even answered yet.
+    pub fn forget_conversion(&mut self, asked: bool) {
+        if asked || !self.awaits_server() {
+            let _ = self.take_conversion();
+        }
+    }
+
+    /// Whether the server has not said yet where it listens.
+    pub fn awaits_server(&self) -> bool {
+        let conversion = self.under_way.as_ref().and_then(|under_way| under_way.conversion);
+        conversion.is_some_and(|conversion| conversion.server.is_none())
     }
 
     /// A pinhole is in force.
@@ -324,7 +362,7 @@ impl Data {
     /// What has been carried by now. If that is what it was at the last look, the connection is idle and ends.
     pub fn measured(&mut self, id: PinholeId, total: u64, now: Millis, effects: &mut Effects) {
         let Some(connection) = self.connections_mut().iter_mut().find(|c| c.id == id && c.is_live()) else { return };
-        if connection.measured.1 == Some(total) && connection.ended.is_none() {
+        if connection.measured.1 == Some(total) && connection.ended.is_none() && !connection.reset {
             connection.ended = Some((Outcome::Idle, None, now));
             connection.reset = true;
             effects.push(Effect::Reset(id, connection.receiver()));
@@ -399,7 +437,8 @@ impl Data {
     }
 
     fn tidy(&mut self) {
-        self.under_way.take_if(|under_way| under_way.connections.is_empty() && under_way.asked.is_empty());
+        let over = |it: &mut Box<UnderWay>| it.connections.is_empty() && it.asked.is_empty() && it.conversion.is_none();
+        self.under_way.take_if(over);
     }
 }
 

@@ -10,7 +10,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::data::Transfer;
-use crate::pinhole::{Announcement, DataEvent, Request};
+use crate::pinhole::{Announcement, DataEvent, Joint, Request};
 
 /// One of the two control connections of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -52,7 +52,10 @@ pub enum Event<'a> {
     Lost(EndReason),
     /// The pinhole is in force; its entrance got this port.
     Granted(PinholeId, u16),
-    /// The pinhole could not be opened.
+    /// The joint stands: what is dialled by us is connected, what is dialled by others listens at these ports, the client's and
+    /// the server's (0 for a leg that we dialled).
+    Joined(PinholeId, u16, u16),
+    /// The pinhole could not be opened, or the joint not made.
     Refused(PinholeId),
     /// What the firewall saw of the data connection of a pinhole. May come long after [`Effect::Close`].
     Data(PinholeId, DataEvent),
@@ -80,6 +83,9 @@ pub enum Effect<'a> {
     Shutdown(Side),
     /// Open a pinhole and answer with [`Event::Granted`] or [`Event::Refused`].
     Open(PinholeId, Request),
+    /// Make a data connection of two legs and answer with [`Event::Joined`] or [`Event::Refused`]. From then on it is a pinhole
+    /// like any other; who dialled it is for its traffic who would have by the client's announcement.
+    Join(PinholeId, Box<Joint>),
     /// The pinhole is no longer wanted, whether it was used or not.
     Close(PinholeId),
     /// Find out what the data connection of that pinhole has carried; answer with [`Event::Measured`] if that is known.
@@ -113,6 +119,8 @@ pub enum Note {
     PinholeUsed(Announcement, u64),
     /// A pinhole was not used in time.
     PinholeExpired(Announcement),
+    /// The server does not know EPSV: worth remembering for its address, see [`Session::without_epsv`](super::Session::without_epsv).
+    NoEpsv,
 }
 
 macro_rules! words {
@@ -142,11 +150,11 @@ words! {
         ForeignAddress = "foreign_address",
         /// PORT or EPRT names a port below 1024 (RFC 2577 §3).
         LowPort = "low_port",
-        /// EPRT or EPSV names another address family than the session's (RFC 2428 §2).
+        /// EPRT or EPSV names another address family than the client's (RFC 2428 §2), or PASV cannot name it (RFC 6384 §7).
         Family = "family",
         /// LPRT or LPSV (RFC 1639), which nothing uses (RFC 6384 §1).
         LongAddress = "long_address",
-        /// PORT, EPRT or PASV after `EPSV ALL` (RFC 2428 §3).
+        /// PORT, EPRT or PASV after `EPSV ALL` (RFC 2428 §3), or `EPSV ALL` where it is translated (RFC 6384 §6).
         EpsvAll = "epsv_all",
         /// A transfer command with no data port announced (RFC 959 §3.2 would use the default port).
         NoDataPort = "no_data_port",
@@ -170,6 +178,8 @@ words! {
         UnsolicitedReply = "unsolicited_reply",
         /// A line from the server that is no reply.
         ServerProtocol = "server_protocol",
+        /// The server's answer to the NOOP that stands for a command it was not to see is not 200 (RFC 6384 §12).
+        ServerNoop = "server_noop",
         /// A multi-line reply without end.
         ReplyTooLong = "reply_too_long",
         /// A Telnet option was offered or asked for (RFC 1123 §4.1.2.12).

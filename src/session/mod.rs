@@ -4,6 +4,7 @@
 //! - `effect`: all that goes in and comes out, on one screen;
 //! - `client_side`: what the client's lines lead to; `server_side`: what the server's replies lead to;
 //! - `announce`: from an announced address to a pinhole and back to the line;
+//! - `convert`: a client and a server in different modes; `translate`: a client and a server of different address families (RFC 6384);
 //! - `data`: the data connections that come of it, and the record of each transfer;
 //! - `pending`: the reply FIFO; `replies`: what ftpgate says itself; `timers`: deadlines.
 //!
@@ -16,6 +17,7 @@
 
 pub mod announce;
 pub mod client_side;
+pub mod convert;
 pub mod data;
 pub mod effect;
 pub mod pending;
@@ -23,6 +25,7 @@ pub mod replies;
 pub mod server_side;
 pub mod settings;
 pub mod timers;
+pub mod translate;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -37,7 +40,7 @@ use announce::Held;
 use effect::{Effect, Effects, EndReason, Event, Millis, Note, PinholeId, Refusal, Side};
 use pending::{Kind, Pending};
 use replies::Local;
-pub use settings::{Ends, Settings};
+pub use settings::{Ends, ServerMode, Settings};
 
 /// How the control channel is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,6 +116,9 @@ pub struct Session {
     next_pinhole: u32,
     /// `EPSV ALL` was accepted.
     epsv_all: bool,
+    /// `ALGS DISABLE64` was said.
+    algs_off: bool,
+    epsv: convert::Epsv,
     /// A line that is an FTP command was seen.
     seen_command: bool,
     /// AUTH was passed on and is not answered yet. While it is not, the client is not read.
@@ -165,6 +171,8 @@ impl Session {
             data: data::Data::default(),
             next_pinhole: 0,
             epsv_all: false,
+            algs_off: false,
+            epsv: convert::Epsv::Unknown,
             seen_command: false,
             auth_pending: false,
             urgent: Urgent::No,
@@ -205,6 +213,7 @@ impl Session {
                 self.close_pinhole(effects);
             }
             Event::Granted(id, port) => self.granted(id, port, now, effects),
+            Event::Joined(id, client, server) => self.joined(id, client, server, now, effects),
             Event::Refused(id) => self.refused(id, effects),
             Event::Data(id, event) => self.data_event(id, event, now, effects),
             Event::Measured(id, total) => self.data.measured(id, total, now, effects),
@@ -255,7 +264,8 @@ impl Session {
         match side {
             _ if self.has_ended() => false,
             Side::Client => {
-                self.held_command.is_none() && !self.auth_pending && self.pending.len() < self.settings.pipeline
+                let held = self.held_command.is_some() || self.auth_pending || self.awaits_conversion();
+                !held && self.pending.len() < self.settings.pipeline
             }
             Side::Server => self.held_reply.is_none(),
         }

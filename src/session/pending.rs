@@ -18,8 +18,10 @@ use crate::protocol::reply::Code;
 pub enum Kind {
     /// No command: the server speaks first (RFC 959 §5.4, "Connection Establishment").
     Greeting,
-    /// PASV or EPSV.
-    Passive(Announcement),
+    /// PASV or EPSV: what the client said, and what the server was asked.
+    Passive(Asked),
+    /// PORT or EPRT in place of what the client said, and the port at which the client is expected.
+    Listening(PinholeId, u16, Announcement),
     /// PORT or EPRT, whose pinhole is in force already.
     Active(PinholeId, Announcement),
     /// RETR, STOR, LIST and their kin. `started` after a 1yz.
@@ -45,6 +47,18 @@ pub enum Kind {
     Other,
     /// A command that was not passed on, and what ftpgate says to it.
     Local(Local),
+    /// The NOOP that was sent in place of such a command, and what ftpgate says to the client when it is answered
+    /// (RFC 6384 §12).
+    Noop(Local),
+}
+
+/// A request for a passive port. The two are the same unless the session translates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// What the client said, and so what its answer must look like: 227, 229, or for PORT and EPRT 200.
+    pub client: Announcement,
+    /// What the server was asked, and so what its answer looks like.
+    pub server: Announcement,
 }
 
 /// The commands that await an answer, oldest first. Most clients await one at a time, which has its place here; only those that
@@ -122,9 +136,19 @@ impl Pending {
         self.iter().any(|kind| matches!(kind, Kind::Transfer { started: true }))
     }
 
+    /// Whether the server was asked for EPSV.
+    pub fn has_epsv(&self) -> bool {
+        self.iter().any(|kind| matches!(kind, Kind::Passive(Asked { server: Announcement::Epsv, .. })))
+    }
+
+    /// Whether a transfer command awaits an answer, preliminary or final.
+    pub fn has_transfer(&self) -> bool {
+        self.iter().any(|kind| matches!(kind, Kind::Transfer { .. }))
+    }
+
     /// Whether an address has been announced that no reply has confirmed yet.
     pub fn has_announcement(&self) -> bool {
-        self.iter().any(|kind| matches!(kind, Kind::Passive(_) | Kind::Active(..)))
+        self.iter().any(|kind| matches!(kind, Kind::Passive(_) | Kind::Active(..) | Kind::Listening(..)))
     }
 
     /// The front slot was answered with 1yz. Says whether a transfer has started with that.
@@ -205,9 +229,10 @@ mod tests {
     fn an_abor_that_was_never_answered_does_not_shift_the_replies_behind_it() {
         let mut pending = Pending::default();
         pending.push(Kind::Abor { optional: false });
-        pending.push(Kind::Passive(Announcement::Pasv));
+        let asked = Asked { client: Announcement::Pasv, server: Announcement::Pasv };
+        pending.push(Kind::Passive(asked));
         pending.settle(Code(227));
-        assert_eq!(pending.front(), Some(Kind::Passive(Announcement::Pasv)));
+        assert_eq!(pending.front(), Some(Kind::Passive(asked)));
     }
 
     #[test]

@@ -34,6 +34,20 @@ replies! {
     LongAddress = "502 Long addresses are not implemented; use EPRT or EPSV.",
     /// RFC 2428 §3.
     EpsvAll = "501 Not after EPSV ALL.",
+    /// RFC 6384 §6: the server, which is asked for PASV, could not keep it.
+    EpsvAllTranslated = "504 EPSV ALL is not implemented here: the server is reached over IPv4.",
+    /// `EPSV ALL` where the server is told PORT instead.
+    EpsvAllConverted = "504 EPSV ALL is not implemented here: the server uses active mode.",
+    /// PORT or EPRT, and the server has given a passive port instead.
+    PortOk = "200 The data connection will be made.",
+    /// A 227 has no room for an IPv6 address.
+    PasvIpv6 = "425 PASV cannot name an IPv6 address; use EPSV.",
+    /// RFC 6384 §11: EPSV and EPRT are translated.
+    AlgsOn = "216 EPSVEPRT",
+    /// RFC 6384 §11: they are not.
+    AlgsOff = "216 NONE",
+    /// RFC 6384 §11: ALGS with an argument of a later document.
+    AlgsUnknown = "504 ALGS knows STATUS64, ENABLE64 and DISABLE64.",
     /// RFC 959 §3.2 would use the default data port, which no gateway can see coming.
     NoDataPort = "425 Use PORT, EPRT, PASV or EPSV first.",
     /// RFC 959 §4.2: 500 covers lines that are too long.
@@ -56,6 +70,8 @@ replies! {
     NotFtp = "421 This does not look like FTP; closing control connection.",
     /// Plain text behind AUTH.
     Injection = "421 Plain text after AUTH; closing control connection.",
+    /// RFC 6384 §12.
+    ServerLost = "421 The server answers something else than was asked; closing control connection.",
     /// The server does not end a reply.
     ServerBroken = "421 The server's reply does not end; closing control connection.",
 }

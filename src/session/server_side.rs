@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::effect::{Effect, Effects, EndReason, Millis, Note, Refusal, Side};
-use super::pending::Kind;
+use super::pending::{Asked, Kind};
 use super::replies::Local;
 use super::{Channel, Session};
 use crate::pinhole::Announcement;
@@ -23,9 +23,11 @@ pub(super) enum Path {
     /// They go to the client as they are.
     Forward,
     /// The reply announces a passive port: only its last line counts and leaves (the others could name the address too).
-    Announce(Announcement),
+    Announce(Asked),
     /// A 227, 228 or 229 that nobody asked for: its digits are blotted out.
     Mask,
+    /// It answers what the client never said, and stays here.
+    Hide,
 }
 
 impl Session {
@@ -56,7 +58,7 @@ impl Session {
         let words = self.from_server.join(&[]).into_owned();
         // Half a 227 could still name an address, and so could a line of one that is masked or held back.
         let names = looks_passive(&words) || self.reply_path != Path::Forward;
-        if !names && !matches!(self.pending.front(), Some(Kind::Passive(_))) {
+        if !names && !matches!(self.pending.front(), Some(Kind::Passive(_) | Kind::Noop(_))) {
             effects.send(Side::Client, &[&words]);
         }
     }
@@ -65,14 +67,17 @@ impl Session {
         self.pending.settle(code);
         let front = self.pending.front();
         self.reply_path = match (code.0, front) {
-            (227, Some(Kind::Passive(announcement @ Announcement::Pasv)))
-            | (229, Some(Kind::Passive(announcement @ Announcement::Epsv))) => Path::Announce(announcement),
+            (227, Some(Kind::Passive(asked @ Asked { server: Announcement::Pasv, .. })))
+            | (229, Some(Kind::Passive(asked @ Asked { server: Announcement::Epsv, .. }))) => Path::Announce(asked),
+            // RFC 959 §5.4: 421 may come at any time, when the server must shut down.
+            (421, _) => Path::Forward,
+            (_, Some(Kind::Noop(_))) => Path::Hide,
+            (500 | 502, Some(Kind::Passive(asked))) if self.falls_back(asked) => Path::Hide,
             (227..=229, _) => {
                 self.note_refusal(Refusal::UnsolicitedPassive, None, effects);
                 Path::Mask
             }
-            // RFC 959 §5.4: 421 may come at any time, when the server must shut down.
-            (421, _) => Path::Forward,
+            (200..=299, Some(Kind::Listening(..))) => Path::Hide,
             (_, None) => {
                 self.note_refusal(Refusal::UnsolicitedReply, None, effects);
                 Path::Forward
@@ -85,14 +90,14 @@ impl Session {
     fn pass_line(&mut self, line: &[u8], effects: &mut Effects) {
         match self.reply_path {
             Path::Forward => effects.send(Side::Client, &[line]),
-            Path::Announce(_) => {}
+            Path::Announce(_) | Path::Hide => {}
             Path::Mask => self.send_masked(line, effects),
         }
     }
 
     /// The last line of a reply, or the only one.
     fn finish_reply(&mut self, line: &[u8], code: Code, now: Millis, effects: &mut Effects) {
-        if code.is_preliminary() {
+        if code.is_preliminary() && self.reply_path != Path::Hide {
             if self.pending.mark_started() {
                 self.data.started(now);
             }
@@ -103,12 +108,13 @@ impl Session {
         let waits = code.0 == 426 && matches!(self.pending.front(), Some(Kind::Abor { .. }));
         let answered = if waits { None } else { self.pending.pop() };
         match path {
-            Path::Announce(announcement) => {
-                self.passive(line, announcement, effects);
+            Path::Announce(asked) => {
+                self.passive(line, asked, effects);
                 return self.answer_local(effects);
             }
             Path::Mask => self.send_masked(line, effects),
             Path::Forward => effects.send(Side::Client, &[line]),
+            Path::Hide => return self.hidden_answered(answered, code, now, effects),
         }
         if let Some(kind) = answered {
             self.answered(kind, code, now, effects);
@@ -130,7 +136,8 @@ impl Session {
                 self.close_pinhole(effects);
                 self.in_force(id, announcement, now);
             }
-            Kind::Active(id, _) => self.close(id, effects),
+            Kind::Active(id, _) | Kind::Listening(id, ..) => self.close(id, effects),
+            Kind::Passive(asked) if asked.client.is_active() => self.data.forget_conversion(true),
             // Before a 1yz the data connection was not used: a client may name another file without a new PORT or PASV.
             Kind::Transfer { started } if started || code.is_positive() || matches!(code.0, 425 | 426) => {
                 self.data_ready = false;
@@ -158,6 +165,7 @@ impl Session {
             // RFC 959 §4.1.1: everything as after the greeting, except a transfer that is under way.
             Kind::Rein if code.is_positive() => {
                 self.epsv_all = false;
+                self.algs_off = false;
                 self.data.type_is(b"A");
                 self.data_ready = false;
                 self.close_pinhole(effects);
@@ -192,8 +200,8 @@ impl Session {
             return self.end(EndReason::Hostile);
         }
         match self.pending.front() {
-            // In the place of a 227 it could be one in disguise.
-            Some(Kind::Passive(_)) => {}
+            // In the place of a 227 it could be one in disguise; in the place of our own NOOP's answer it is for nobody.
+            Some(Kind::Passive(_) | Kind::Noop(_)) => {}
             // A client that takes Telnet commands out of its stream may find one behind them.
             _ if looks_passive(line) || line.contains(&super::TELNET_IAC) => self.send_masked(line, effects),
             _ => effects.send(Side::Client, &[line]),

@@ -6,7 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-/// The four addresses of a session. All are of one family, none is an IPv4-mapped IPv6 address.
+/// The four addresses of a session, none of them an IPv4-mapped IPv6 address. Those that the client sees (`C`, `O`) are of one
+/// family, and so are those that the server sees (`P`, `S`). Where the two families differ, the session translates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ends {
     /// `C`: peer of the client-side control connection.
@@ -21,6 +22,25 @@ pub struct Ends {
     pub announced: Option<IpAddr>,
     /// Where the packets that the client then sends arrive, if not at `O`'s address.
     pub entrance: Option<IpAddr>,
+}
+
+impl Ends {
+    /// Whether client and server are of different address families.
+    pub fn differ(&self) -> bool {
+        self.client.is_ipv6() != self.server.is_ipv6()
+    }
+}
+
+/// How data connections with the server are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ServerMode {
+    /// As the client makes them.
+    #[default]
+    AsClient,
+    /// The server listens, whatever the client says; and what the server lacks of EPSV is done with PASV.
+    Passive,
+    /// The server dials, whatever the client says.
+    Active,
 }
 
 /// What the administrator set for the sessions of a listener. Times are in milliseconds.
@@ -42,4 +62,6 @@ pub struct Settings {
     pub tracked: bool,
     /// Live data connections end with the control connection (RFC 959 §3.2) rather than by themselves.
     pub reset_on_close: bool,
+    /// How data connections with the server are made.
+    pub server_mode: ServerMode,
 }

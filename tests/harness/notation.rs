@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use ftpgate::pinhole::{EntrancePort, Request};
+use ftpgate::pinhole::{EntrancePort, Joint, Request};
 use ftpgate::session::data::Transfer;
 use ftpgate::session::effect::{Effect, Note, Side};
 
@@ -78,6 +78,10 @@ pub fn lines(effect: &Effect<'_>) -> Vec<String> {
         }
         Effect::Shutdown(side) => vec![format!("shutdown {}", side_word(*side))],
         Effect::Open(id, request) => vec![format!("! open #{} {}", id.0, request_text(request))],
+        Effect::Join(id, joint) => {
+            let Joint { announcement, client, server, .. } = **joint;
+            vec![format!("! join #{} {}: {client}; {server}", id.0, announcement.as_str())]
+        }
         Effect::Close(id) => vec![format!("! close #{}", id.0)],
         Effect::Measure(id) => vec![format!("! measure #{}", id.0)],
         Effect::Reset(id, _) => vec![format!("! reset #{}", id.0)],
@@ -90,6 +94,7 @@ pub fn lines(effect: &Effect<'_>) -> Vec<String> {
         Effect::Note(Note::Refused(why, Some(address))) => vec![format!("= refused {} {address}", why.as_str())],
         Effect::Note(Note::Opaque) => vec!["= opaque".to_owned()],
         Effect::Note(Note::PinholeExpired(announcement)) => vec![format!("= expired {}", announcement.as_str())],
+        Effect::Note(Note::NoEpsv) => vec!["= no epsv".to_owned()],
         Effect::Note(Note::Command(_) | Note::LoggedIn | Note::Rewritten(_)) => Vec::new(),
         Effect::End(reason) => vec![format!("= end {}", reason.as_str())],
     }

@@ -59,6 +59,7 @@ impl Player {
             Input::Urgent => self.event(Event::Urgent, see),
             Input::Eof(side) => self.event(Event::Eof(*side), see),
             Input::Granted(id, port) => self.event(Event::Granted(PinholeId(*id), *port), see),
+            Input::Joined(id, client, server) => self.event(Event::Joined(PinholeId(*id), *client, *server), see),
             Input::Refused(id) => self.event(Event::Refused(PinholeId(*id)), see),
             Input::Used(id, dialler) => {
                 self.event(Event::Data(PinholeId(*id), DataEvent::Used { dialler: *dialler }), see)

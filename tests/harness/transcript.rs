@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use ftpgate::pinhole::Traffic;
 use ftpgate::session::effect::Side;
-use ftpgate::session::{Ends, Settings};
+use ftpgate::session::{Ends, ServerMode, Settings};
 
 use super::notation;
 
@@ -59,6 +59,8 @@ pub enum Input {
     Eof(Side),
     /// The firewall opened a pinhole; its entrance got this port.
     Granted(u32, u16),
+    /// The joint stands; its legs listen at these ports, the client's and the server's.
+    Joined(u32, u16, u16),
     /// The firewall could not.
     Refused(u32),
     /// A data connection has come through the pinhole, from there.
@@ -148,6 +150,7 @@ impl Default for Header {
             data_idle_timeout: 300_000,
             tracked: false,
             reset_on_close: true,
+            server_mode: ServerMode::AsClient,
         };
         Self {
             client: None,
@@ -183,6 +186,8 @@ impl Header {
             ["set", "idle_timeout", value] => self.settings.idle_timeout = millis(value)?,
             ["set", "data_idle_timeout", value] => self.settings.data_idle_timeout = millis(value)?,
             ["set", "tracked", value] => self.settings.tracked = yes(value)?,
+            ["set", "server_mode", "passive"] => self.settings.server_mode = ServerMode::Passive,
+            ["set", "server_mode", "active"] => self.settings.server_mode = ServerMode::Active,
             ["set", "reset_on_close", value] => self.settings.reset_on_close = yes(value)?,
             _ => return Ok(false),
         }
@@ -251,6 +256,9 @@ fn firewall(text: &str) -> Result<What, String> {
     let number = |text: &str| value_of::<u32>(text.trim_start_matches('#'));
     let words: Vec<&str> = text.split_whitespace().collect();
     match words[..] {
+        ["joined", id, client, server] => {
+            Ok(What::Input(Input::Joined(number(id)?, value_of(client)?, value_of(server)?)))
+        }
         ["granted", id, port] => Ok(What::Input(Input::Granted(number(id)?, value_of(port)?))),
         ["refused", id] => Ok(What::Input(Input::Refused(number(id)?))),
         ["used", id, dialler] => Ok(What::Input(Input::Used(number(id)?, value_of(dialler)?))),
@@ -260,8 +268,11 @@ fn firewall(text: &str) -> Result<What, String> {
             Ok(What::Input(Input::Over(number(id)?, Some(traffic))))
         }
         ["measured", id, total] => Ok(What::Input(Input::Measured(number(id)?, value_of(total)?))),
-        ["open" | "close" | "measure" | "reset", ..] => Ok(What::Expect(format!("! {text}"))),
-        _ => Err("`!` is followed by open, close, granted, refused, used, over, measure, measured or reset".to_owned()),
+        ["open" | "join" | "close" | "measure" | "reset", ..] => Ok(What::Expect(format!("! {text}"))),
+        _ => Err(
+            "`!` is followed by open, join, close, granted, joined, refused, used, over, measure, measured or reset"
+                .to_owned(),
+        ),
     }
 }
 

@@ -11,6 +11,7 @@
 mod lab;
 
 mod endings;
+mod families;
 mod many;
 mod matrix;
 mod peers;

@@ -355,6 +355,16 @@ fn c72_an_entrance_of_ours_gets_a_port_of_the_range_that_nobody_else_has() {
 }
 
 #[test]
+fn a_joint_is_refused_with_a_sentence_and_nothing_is_changed() {
+    let (firewall, record) = start();
+    let error = wait(firewall.join(1, ours(50000).into())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("cannot join"), "{error}");
+    settle(&firewall);
+    assert_eq!(in_force(&firewall, &record), []);
+}
+
+#[test]
 fn c74_a_range_that_is_used_up_is_an_error_that_names_the_setting() {
     let (backend, _record) = DryRun::recording();
     let firewall = Firewall::start(Box::new(backend), settings(50000..=50000)).unwrap();

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use ftpgate::session::Ends;
+use ftpgate::session::{Ends, ServerMode};
 
 use super::random::Random;
 use super::text::{self, Lines, Replies, Role};
@@ -43,6 +43,10 @@ pub struct Speech {
 /// One client.
 pub struct Client {
     address: SocketAddr,
+    /// The server is of the other family: `true` if of IPv6.
+    across: Option<bool>,
+    mode: ServerMode,
+    ipv6_server: bool,
     nasty: bool,
     window: usize,
     lines: Lines,
@@ -85,6 +89,8 @@ const NASTY: &[&[u8]] = &[
     b"PASVX\r\n",
     b"EPSV ALL\r\n",
     b"EPSV 7\r\n",
+    b"ALGS DISABLE64\r\n",
+    b"ALGS\r\nALGS ENABLE64\r\nALGS STATUS64\r\nALGS X\r\n",
     b"AUTH TLS\r\n",
     b"AUTH GSSAPI\r\nPORT 10,0,0,9,156,164\r\n",
     b"AUTH TLS\r\nPORT 10,0,0,9,156,164\r\n",
@@ -107,10 +113,13 @@ const NASTY: &[&[u8]] = &[
 
 impl Client {
     /// A client of this session.
-    pub fn new(ends: &Ends, nasty: bool, random: &mut Random) -> Self {
+    pub fn new(ends: &Ends, mode: ServerMode, nasty: bool, random: &mut Random) -> Self {
         let greeting = Expected { command: "greeting".to_owned(), own: &[], optional: false };
         Self {
             address: ends.client,
+            across: ends.differ().then(|| ends.server.is_ipv6()),
+            mode,
+            ipv6_server: ends.server.is_ipv6(),
             nasty,
             window: 1 + random.below(6),
             lines: Lines::default(),
@@ -169,8 +178,8 @@ impl Client {
     fn be_polite(&mut self, random: &mut Random) -> Speech {
         let name = format!("k{}", self.count);
         match random.below(26) {
-            0..=2 => self.say("PASV", "", &[425, 501]),
-            3..=5 => self.say("EPSV", "", &[425]),
+            0..=2 => self.passive("PASV"),
+            3..=5 => self.passive("EPSV"),
             6..=8 => self.active("PORT", random),
             9..=10 => self.active("EPRT", random),
             11..=15 => {
@@ -178,7 +187,7 @@ impl Client {
                 self.say(verb, &name, &[425])
             }
             16 => {
-                let mut speech = self.say("PASV", "", &[425, 501]);
+                let mut speech = self.passive("PASV");
                 speech.bytes.extend(self.say("RETR", &name, &[425]).bytes);
                 speech
             }
@@ -186,7 +195,11 @@ impl Client {
             18 => self.say("STAT", "", &[]),
             19 => self.say("LPSV", "", &[502]),
             20 => self.foreign(random),
-            21 if random.once_in(4) => self.say("EPSV", "ALL", &[]),
+            21 if random.once_in(4) => self.say(
+                "EPSV",
+                "ALL",
+                if self.across == Some(false) || self.mode == ServerMode::Active { &[504] } else { &[] },
+            ),
             22 if random.once_in(4) => {
                 let mut speech = self.say("REIN", "", &[]);
                 speech.bytes.extend(self.log_in().bytes);
@@ -198,15 +211,43 @@ impl Client {
                 self.say("AUTH", "TLS", &[])
             }
             24 => {
-                let mut speech = self.say("NOOP", "", &[]);
+                let mut speech = self.say(self.noop(), "", &[]);
                 speech.bytes.splice(0..0, *b"\xff\xfd\x03");
                 speech
             }
             _ => {
                 let verb = *random.pick(&["NOOP", "SIZE", "CWD", "XYZZY", "MDTM"]);
-                if verb == "NOOP" { self.say(verb, "", &[]) } else { self.say(verb, &name, &[]) }
+                if verb == "NOOP" { self.say(self.noop(), "", &[]) } else { self.say(verb, &name, &[]) }
             }
         }
+    }
+
+    /// Where ftpgate has NOOPs of its own the client has none, so that the server's answers can be told apart.
+    fn noop(&self) -> &'static str {
+        if self.across.is_some() { "XNOP" } else { "NOOP" }
+    }
+
+    /// With another word for the server of the other family or mode, and another answer for the client.
+    fn passive(&mut self, verb: &str) -> Speech {
+        let server = match self.across {
+            Some(true) => "EPSV",
+            Some(false) => "PASV",
+            None => verb,
+        };
+        let as_it_is = self.across.is_none() && self.mode == ServerMode::AsClient;
+        let speech = self.say(verb, "", if as_it_is { &[425, 501] } else { &[425, 501, 227, 229] });
+        if self.mode == ServerMode::Active
+            && let (Some(said), Some(expected)) = (self.said.back_mut(), self.expected.back_mut())
+        {
+            let server = if self.ipv6_server { "EPRT" } else { "PORT" };
+            said.line = format!("{server} X\r\n").into_bytes();
+            said.address = Some(server.len() + 1..server.len() + 2);
+            expected.command = server.to_owned();
+        } else if let (Some(said), Some(expected)) = (self.said.back_mut(), self.expected.back_mut()) {
+            said.line = format!("{server}\r\n").into_bytes();
+            expected.command = server.to_owned();
+        }
+        speech
     }
 
     fn say(&mut self, verb: &str, argument: &str, own: &'static [u16]) -> Speech {
@@ -226,9 +267,22 @@ impl Client {
         let address = if verb == "PORT" { text::commas(here) } else { text::bars(here) };
         let blanks = random.pick(&["", " ", "\t "]);
         let line = format!("{verb} {address}{blanks}\r\n").into_bytes();
-        let span = verb.len() + 1..verb.len() + 1 + address.len();
-        self.said.push_back(Said { line: line.clone(), refusable: true, address: Some(span) });
-        self.expected.push_back(Expected { command: verb.to_owned(), own: &[425, 501], optional: false });
+        if self.mode == ServerMode::Passive {
+            let server = if self.ipv6_server { "EPSV" } else { "PASV" };
+            self.said.push_back(Said { line: format!("{server}\r\n").into_bytes(), refusable: true, address: None });
+            let own = &[200, 425, 501];
+            self.expected.push_back(Expected { command: server.to_owned(), own, optional: false });
+            return Speech { urgent: false, bytes: line };
+        }
+        let server = match self.across {
+            Some(true) => "EPRT",
+            Some(false) => "PORT",
+            None => verb,
+        };
+        let seen = if server == verb { line.clone() } else { format!("{server} {address}\r\n").into_bytes() };
+        let span = server.len() + 1..server.len() + 1 + address.len();
+        self.said.push_back(Said { line: seen, refusable: true, address: Some(span) });
+        self.expected.push_back(Expected { command: server.to_owned(), own: &[425, 501], optional: false });
         Speech { urgent: false, bytes: line }
     }
 
@@ -249,7 +303,7 @@ impl Client {
 
     fn abort(&mut self, random: &mut Random) -> Speech {
         if self.expected.iter().any(|expected| expected.command == "ABOR") {
-            return self.say("NOOP", "", &[]);
+            return self.say(self.noop(), "", &[]);
         }
         let mut speech = self.say("ABOR", "", &[]);
         self.aborting = random.once_in(2);
@@ -320,6 +374,8 @@ impl Client {
     fn take(&mut self, at: usize, code: u16, mark: Option<&str>, text: &str) {
         let Some(expected) = self.expected.remove(at) else { panic!("an answer to nothing: {text}") };
         match mark {
+            // Of a server that does not know EPSV.
+            Some("PASV") if expected.command == "EPSV" && self.mode == ServerMode::Passive => {}
             Some(command) => assert_eq!(command, expected.command, "the answer to another command: {text}"),
             None => assert!(expected.own.contains(&code), "ftpgate answered {expected:?} with {text}"),
         }

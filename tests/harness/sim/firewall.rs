@@ -3,20 +3,28 @@
 //! Lives here: [`Firewall`] and the rules that every request must keep, whoever talks. Not here: when it answers (`world`).
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use ftpgate::pinhole::{Announcement, EntrancePort, Request};
+use ftpgate::pinhole::{Announcement, EntrancePort, Joint, Leg, Request};
 use ftpgate::session::effect::PinholeId;
-use ftpgate::session::{Ends, Settings};
+use ftpgate::session::{Ends, ServerMode, Settings};
 
 use super::random::Random;
+
+/// What a session can ask for.
+#[derive(Clone, Copy)]
+enum Wanted {
+    Pinhole(Request),
+    Joint(Joint),
+}
 
 /// Requests that wait, and pinholes that are open.
 #[derive(Default)]
 pub struct Firewall {
-    waiting: Vec<(PinholeId, Request)>,
-    open: BTreeMap<PinholeId, (Request, u16)>,
+    waiting: Vec<(PinholeId, Wanted)>,
+    /// With the port that the client dials and the one that the server dials, if either does.
+    open: BTreeMap<PinholeId, (Wanted, u16, u16)>,
     last: Option<PinholeId>,
 }
 
@@ -24,6 +32,8 @@ pub struct Firewall {
 pub enum Answer {
     /// In force at this port.
     Granted(PinholeId, u16),
+    /// It stands, with the ports for client and server.
+    Joined(PinholeId, u16, u16),
     /// Not possible.
     Refused(PinholeId),
 }
@@ -47,7 +57,33 @@ impl Firewall {
         assert_eq!(request.lifetime, Duration::from_millis(settings.pinhole_timeout));
         let fixed = (entrance == target).then(|| EntrancePort::Fixed(request.target.port()));
         assert_eq!(request.entrance_port, fixed.unwrap_or(EntrancePort::Any), "{request:?}");
-        self.waiting.push((id, request));
+        self.waiting.push((id, Wanted::Pinhole(request)));
+    }
+
+    /// A joint is asked for: between these two, and only where they are in different modes.
+    pub fn ask_joint(&mut self, id: PinholeId, joint: Joint, ends: &Ends, settings: &Settings) {
+        assert!(self.last.is_none_or(|last| last < id), "the number {id:?} was used before");
+        self.last = Some(id);
+        let ok = match (joint.client, joint.server, settings.server_mode) {
+            (Leg::Dial { target, source }, Leg::Dial { target: to, source: from }, ServerMode::Passive) => {
+                joint.announcement.is_active()
+                    && (target.ip(), source) == (ends.client.ip(), ends.original.ip())
+                    && (to.ip(), from) == (ends.server.ip(), ends.source.ip())
+                    && target.port().min(to.port()) >= 1024
+            }
+            (
+                Leg::Listen { initiator, entrance, port: EntrancePort::Any },
+                Leg::Listen { initiator: from, entrance: at, port: EntrancePort::Any },
+                ServerMode::Active,
+            ) => {
+                !joint.announcement.is_active()
+                    && (initiator, entrance) == (ends.client.ip(), ends.entrance.unwrap_or(ends.original.ip()))
+                    && (from, at) == (ends.server.ip(), ends.source.ip())
+            }
+            _ => false,
+        };
+        assert!(ok, "{joint:?}");
+        self.waiting.push((id, Wanted::Joint(joint)));
     }
 
     /// The session wants it no more.
@@ -66,16 +102,27 @@ impl Firewall {
         if self.waiting.is_empty() {
             return None;
         }
-        let (id, request) = self.waiting.swap_remove(random.below(self.waiting.len()));
+        let (id, wanted) = self.waiting.swap_remove(random.below(self.waiting.len()));
         if random.once_in(8) {
             return Some(Answer::Refused(id));
         }
-        let port = match request.entrance_port {
-            EntrancePort::Fixed(port) => port,
-            EntrancePort::Any => 49_152 + u16::try_from(random.below(16_384)).unwrap(),
-        };
-        self.open.insert(id, (request, port));
-        Some(Answer::Granted(id, port))
+        let mut any = || 49_152 + u16::try_from(random.below(16_384)).unwrap();
+        Some(match wanted {
+            Wanted::Pinhole(request) => {
+                let port = match request.entrance_port {
+                    EntrancePort::Fixed(port) => port,
+                    EntrancePort::Any => any(),
+                };
+                let (client, server) = if request.announcement.is_active() { (0, port) } else { (port, 0) };
+                self.open.insert(id, (wanted, client, server));
+                Answer::Granted(id, port)
+            }
+            Wanted::Joint(joint) => {
+                let (client, server) = if joint.announcement.is_active() { (0, 0) } else { (any(), any()) };
+                self.open.insert(id, (wanted, client, server));
+                Answer::Joined(id, client, server)
+            }
+        })
     }
 
     /// Whether nothing waits.
@@ -90,20 +137,25 @@ impl Firewall {
         (waiting, self.open.keys().map(|id| id.0).collect())
     }
 
-    /// Whether a pinhole is open that this announcement names. A 229 names a port only.
-    pub fn has(
-        &self,
-        announcement: Announcement,
-        named: SocketAddr,
-        address: impl Fn(&Request) -> std::net::IpAddr,
-    ) -> bool {
-        self.open.values().any(|(request, port)| {
-            request.announcement == announcement && SocketAddr::new(address(request), *port) == named
-        })
+    /// Whether one of `address` is open that this announcement names, or one that means the same where families or modes differ.
+    pub fn has(&self, announced: Announcement, named: SocketAddr, address: IpAddr) -> bool {
+        named.ip() == address && self.has_port(announced, named.port())
     }
 
-    /// Whether an extended passive pinhole is open at this port.
+    /// The same for a 229, which names a port only.
     pub fn has_extended(&self, named: u16) -> bool {
-        self.open.values().any(|(request, port)| request.announcement == Announcement::Epsv && *port == named)
+        self.has_port(Announcement::Epsv, named)
+    }
+
+    fn has_port(&self, announced: Announcement, named: u16) -> bool {
+        self.open.values().any(|(wanted, client, server)| {
+            // The client knows what it dials by its own word, the server what it dials by its own.
+            let (by, exact) = match wanted {
+                Wanted::Pinhole(it) => (it.announcement, it.initiator.is_ipv6() == it.target.is_ipv6()),
+                Wanted::Joint(it) => (it.announcement, false),
+            };
+            let port = if announced.is_active() { server } else { client };
+            *port == named && if announced.is_active() { !exact || by == announced } else { by == announced }
+        })
     }
 }

@@ -41,6 +41,8 @@ pub struct Summary {
     pub events: u64,
     /// Pinholes asked for.
     pub opened: u64,
+    /// Joints asked for.
+    pub joined: u64,
     /// Announcements that left with another address or port.
     pub rewritten: u64,
     /// Commands and replies refused.
@@ -57,8 +59,8 @@ pub struct Summary {
     pub resets: u64,
 }
 
-/// Forward, transparent, reverse, reverse behind another NAT; IPv4 and IPv6.
-pub fn topologies() -> [Ends; 6] {
+/// Forward, transparent, reverse, reverse behind another NAT; IPv4 and IPv6; a server of the other family, either way.
+pub fn topologies() -> [Ends; 8] {
     let ends = |client: &str, original: &str, source: &str, server: &str| Ends {
         client: client.parse().unwrap(),
         original: original.parse().unwrap(),
@@ -79,5 +81,7 @@ pub fn topologies() -> [Ends; 6] {
         behind,
         ends("[2001:db8:a::7]:40001", "[2001:db8:b::5]:21", "[2001:db8:c::1]:40001", "[2001:db8:b::5]:21"),
         ends("[2001:db8:b::7]:40001", "[2001:db8:c::1]:21", "[fd00::1]:50001", "[fd00::5]:21"),
+        ends("[2001:db8:b::7]:40001", "[2001:db8:c::1]:21", "10.0.0.1:50001", "10.0.0.5:21"),
+        ends("198.51.100.7:40001", "203.0.113.1:21", "[fd00::1]:50001", "[fd00::5]:21"),
     ]
 }

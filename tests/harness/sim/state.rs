@@ -4,7 +4,7 @@
 //! the session (`watch`).
 
 use ftpgate::session::effect::Side;
-use ftpgate::session::{Session, Settings};
+use ftpgate::session::{ServerMode, Session, Settings};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -22,6 +22,8 @@ pub struct State {
     held_reply: Option<Held>,
     pinhole: Option<(u32, Value)>,
     auth_pending: bool,
+    epsv: String,
+    epsv_all: bool,
     closed: Sides,
 }
 
@@ -50,6 +52,7 @@ struct Data {
 #[derive(Debug, Deserialize)]
 struct UnderWay {
     connections: Vec<Connection>,
+    conversion: Option<Value>,
 }
 
 impl Data {
@@ -102,7 +105,8 @@ impl State {
 
     /// Every pinhole that was granted and not closed is known to the session, and nothing else is.
     fn check_pinholes(&self, firewall: &Firewall) {
-        let active = self.pending.slots().filter_map(|slot| slot["Active"][0].as_u64());
+        let of = |slot: &Value| slot["Active"][0].as_u64().or(slot["Listening"][0].as_u64());
+        let active = self.pending.slots().filter_map(of);
         let mut open: Vec<u32> = active.map(|id| u32::try_from(id).unwrap()).collect();
         open.extend(self.pinhole.iter().map(|(id, _)| *id));
         open.sort_unstable();
@@ -112,12 +116,23 @@ impl State {
         assert_eq!((waiting, open), firewall.ids(), "pinholes (waiting, open): the session's and the firewall's");
     }
 
+    /// The server has not said yet where it listens, or whether it knows EPSV.
+    fn awaits_conversion(&self, session: &Session, settings: &Settings) -> bool {
+        let conversion = self.data.under_way.iter().find_map(|under_way| under_way.conversion.as_ref());
+        let asks = self.pending.slots().any(|slot| slot["Passive"]["server"] == "Epsv");
+        let unknown = self.epsv == "Unknown" && !self.epsv_all && session.ends().server.is_ipv4();
+        settings.server_mode == ServerMode::Passive
+            && (conversion.is_some_and(|conversion| conversion["server"].is_null()) || (asks && unknown))
+    }
+
     fn check_sizes(&self, settings: &Settings, read: usize) {
         let most = settings.line_length + 2 + read;
         assert!(self.from_client.kept.len() <= most, "{} bytes kept from the client", self.from_client.kept.len());
         assert!(self.from_server.kept.len() <= most, "{} bytes kept from the server", self.from_server.kept.len());
         for held in [&self.held_command, &self.held_reply].into_iter().flatten() {
-            assert!(held.line.len() <= settings.line_length + 2, "{} bytes held", held.line.len());
+            // Or a line of ftpgate's own, with a gap for the announcement.
+            let most = (settings.line_length + 2).max(b"229 Entering Extended Passive Mode (||||)\r\n".len());
+            assert!(held.line.len() <= most, "{} bytes held", held.line.len());
         }
         let pending = self.pending.slots().count();
         assert!(pending <= settings.pipeline, "{pending} commands pending");
@@ -127,7 +142,8 @@ impl State {
     /// A side that is not read has a reason, and one that is read has no line left over.
     fn check_readiness(&self, session: &Session, settings: &Settings) {
         let full = self.pending.slots().count() >= settings.pipeline;
-        let client = self.held_command.is_some() || self.auth_pending || full;
+        let client =
+            self.held_command.is_some() || self.auth_pending || full || self.awaits_conversion(session, settings);
         let server = self.held_reply.is_some();
         assert_eq!(session.wants(Side::Client), !client && !self.closed.client, "the client is read or not: {self:?}");
         assert_eq!(session.wants(Side::Server), !server && !self.closed.server, "the server is read or not: {self:?}");

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use ftpgate::session::data::Transfer;
 use ftpgate::session::effect::{Effect, Effects, EndReason, Event, Millis, Note, PinholeId, Refusal, Side};
-use ftpgate::session::{Ends, Session, Settings};
+use ftpgate::session::{Ends, ServerMode, Session, Settings};
 
 use super::client::Client;
 use super::data::{Flows, Happening};
@@ -36,6 +36,7 @@ enum Did {
     Send(Side, Vec<u8>),
     Shutdown(Side),
     Open(PinholeId, ftpgate::pinhole::Request),
+    Join(PinholeId, Box<ftpgate::pinhole::Joint>),
     Close(PinholeId),
     Measure(PinholeId),
     Unwatch(PinholeId),
@@ -84,11 +85,17 @@ pub fn run(seed: u64, profile: Profile, trace: bool) -> Summary {
         data_idle_timeout: 300_000,
         tracked: !random.once_in(4),
         reset_on_close: !random.once_in(3),
+        server_mode: *random.pick(&[
+            ServerMode::AsClient,
+            ServerMode::AsClient,
+            ServerMode::Passive,
+            ServerMode::Active,
+        ]),
     };
     let now = 1_000;
     let session = Session::new(settings, ends, Millis(now));
     let state = serde_json::from_str(&serde_json::to_string(&session).unwrap()).unwrap();
-    let client = Client::new(&ends, profile.nasty_client, &mut random);
+    let client = Client::new(&ends, settings.server_mode, profile.nasty_client, &mut random);
     let server = Server::new(&ends, profile.hostile_server);
     let mut world = World {
         random,
@@ -105,7 +112,7 @@ pub fn run(seed: u64, profile: Profile, trace: bool) -> Summary {
         firewall: Firewall::default(),
         flows: Flows::default(),
         was_live: false,
-        watch: Watch::new(ends, profile.is_strict()),
+        watch: Watch::new(ends, settings.server_mode, profile.is_strict()),
         wires: Default::default(),
         shut: [false; 2],
         drained: false,
@@ -283,6 +290,10 @@ impl World {
                 self.flows.granted(id);
                 self.event(Event::Granted(id, port));
             }
+            Some(Answer::Joined(id, client, server)) => {
+                self.flows.granted(id);
+                self.event(Event::Joined(id, client, server));
+            }
             Some(Answer::Refused(id)) => self.event(Event::Refused(id)),
             None => return false,
         }
@@ -372,6 +383,7 @@ impl World {
                 }
                 Effect::Shutdown(side) => Did::Shutdown(side),
                 Effect::Open(id, request) => Did::Open(id, request),
+                Effect::Join(id, joint) => Did::Join(id, joint),
                 Effect::Close(id) => Did::Close(id),
                 Effect::Measure(id) => Did::Measure(id),
                 Effect::Unwatch(id) => Did::Unwatch(id),
@@ -400,6 +412,10 @@ impl World {
             Did::Open(id, request) => {
                 self.summary.opened += 1;
                 self.firewall.ask(id, request, &self.ends, &self.settings);
+            }
+            Did::Join(id, joint) => {
+                self.summary.joined += 1;
+                self.firewall.ask_joint(id, *joint, &self.ends, &self.settings);
             }
             Did::Close(id) => {
                 self.firewall.close(id);
@@ -443,11 +459,12 @@ impl World {
                     Refusal::UnsolicitedPassive
                         | Refusal::UnsolicitedReply
                         | Refusal::ServerProtocol
+                        | Refusal::ServerNoop
                         | Refusal::StartTlsInjection
                 );
                 assert!(nobodys_fault || !self.profile.is_strict(), "{why:?}, and both peers behave");
             }
-            Note::Command(_) | Note::LoggedIn | Note::PinholeUsed(..) => {}
+            Note::Command(_) | Note::LoggedIn | Note::NoEpsv | Note::PinholeUsed(..) => {}
         }
     }
 
