@@ -14,6 +14,7 @@ use super::lab::host::Host;
 use super::lab::project;
 use super::lab::topology::{Lab, Topology};
 use super::process::{Cpu, Kept, Orders, pin};
+use super::session::Mode;
 
 /// The server, and the gateway from inside.
 const SERVER: &str = "198.51.100.10";
@@ -37,10 +38,12 @@ pub enum Kind {
     HaproxyRelay,
     /// ProFTPD's mod_proxy as a reverse proxy: it is dialled, and relays control and data.
     ModProxy,
+    /// ftp-proxy of SuSE's proxy-suite: it is dialled, and relays control and data. It knows neither EPSV nor EPRT.
+    ProxySuite,
 }
 
 impl Kind {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Direct,
         Self::Kernel,
         Self::Ftpgate,
@@ -49,6 +52,7 @@ impl Kind {
         Self::HaproxyNat,
         Self::HaproxyRelay,
         Self::ModProxy,
+        Self::ProxySuite,
     ];
 
     pub fn name(self) -> &'static str {
@@ -61,6 +65,7 @@ impl Kind {
             Self::HaproxyNat => "haproxy-nat",
             Self::HaproxyRelay => "haproxy-relay",
             Self::ModProxy => "mod_proxy",
+            Self::ProxySuite => "proxy-suite",
         }
     }
 
@@ -70,6 +75,7 @@ impl Kind {
             Self::Direct | Self::Kernel | Self::Ftpgate | Self::FtpgateRelay => None,
             Self::Haproxy | Self::HaproxyNat | Self::HaproxyRelay => Some(project("target/lab/root/usr/sbin/haproxy")),
             Self::ModProxy => Some(project("target/lab/root/usr/lib/proftpd/mod_proxy.so")),
+            Self::ProxySuite => Some(project("target/lab/root/usr/sbin/ftp-proxy")),
         }
     }
 
@@ -78,9 +84,18 @@ impl Kind {
         self.program().is_none_or(|program| program.exists())
     }
 
-    /// Whether data connections have a way through.
-    pub fn transfers(self) -> bool {
-        self != Self::HaproxyNat
+    /// Whether each session is a process of its own, which is slow to start and does not always keep up.
+    pub fn forks(self) -> bool {
+        matches!(self, Self::ModProxy | Self::ProxySuite)
+    }
+
+    /// What data connections have a way through, if they are announced by it.
+    pub fn modes(self) -> &'static [Mode] {
+        match self {
+            Self::HaproxyNat => &[],
+            Self::ProxySuite => &[Mode::Pasv, Mode::Port],
+            _ => &Mode::ALL,
+        }
     }
 }
 
@@ -120,11 +135,12 @@ impl Contestant {
         let (dialled, data) = match kind {
             Kind::Direct | Kind::Kernel | Kind::Ftpgate | Kind::HaproxyNat => (SERVER, SERVER),
             Kind::Haproxy => (GATEWAY, SERVER),
-            Kind::ModProxy | Kind::FtpgateRelay | Kind::HaproxyRelay => (GATEWAY, GATEWAY),
+            Kind::ModProxy | Kind::ProxySuite | Kind::FtpgateRelay | Kind::HaproxyRelay => (GATEWAY, GATEWAY),
         };
         let orders = Orders::start(&lab.client, &["load", &format!("{dialled}:21"), data])?;
         let mut contestant = Self { kind, out: false, orders, _server: server, _daemon: daemon, _folder: folder, lab };
-        contestant.order(if kind.transfers() { "check" } else { "noop 1" })?;
+        let modes: String = kind.modes().iter().map(|mode| format!(" {}", mode.name())).collect();
+        contestant.order(&if modes.is_empty() { "noop 1".to_owned() } else { format!("check{modes}") })?;
         Ok(contestant)
     }
 
@@ -177,7 +193,7 @@ fn raise(kind: Kind, lab: &Lab, folder: &Folder) -> Result<Option<Kept>> {
     // ftpgate makes its control socket as an unprivileged user.
     set_mode(folder.path(), 0o777);
     match kind {
-        Kind::Direct | Kind::Haproxy | Kind::HaproxyRelay | Kind::FtpgateRelay | Kind::ModProxy => {
+        Kind::Direct | Kind::Haproxy | Kind::HaproxyRelay | Kind::FtpgateRelay | Kind::ModProxy | Kind::ProxySuite => {
             // Without a rule the kernel does not track anything.
             gateway.nft("flush ruleset");
             lab.server.ip("route add 10.0.0.0/24 via 198.51.100.1\n");
@@ -263,6 +279,22 @@ fn raise(kind: Kind, lab: &Lab, folder: &Folder) -> Result<Option<Kept>> {
                 ],
                 &log,
             )?;
+            listens(gateway, &format!("{GATEWAY}:21"), &log)?;
+            Some(daemon)
+        }
+        Kind::ProxySuite => {
+            let config = folder.write(
+                "ftp-proxy.conf",
+                format!(
+                    "[-Global-]\nServerType standalone\nListen {GATEWAY}\nPort 21\nDestinationAddress {SERVER}\n\
+                     DestinationTransferMode client\nForkLimit 1000000\nMaxClients 512\nLogLevel FLT\n"
+                ),
+            );
+            let program = kind.program().context("no program")?;
+            let (program, config) = (program.to_string_lossy(), config.to_string_lossy());
+            let libraries = format!("LD_LIBRARY_PATH={}", libraries().display());
+            let arguments = [&libraries, &*program, "-d", "-n", "-f", &config];
+            let daemon = Kept::start(gateway, Path::new("/usr/bin/env"), &arguments, &log)?;
             listens(gateway, &format!("{GATEWAY}:21"), &log)?;
             Some(daemon)
         }

@@ -110,10 +110,11 @@ fn one(round: usize, steps: &[Step], contestants: &mut [Contestant], results: &m
             contestant.pin(step.on_one_core().then_some(core))?;
             let measured = step.measure(contestant, results).with_context(|| format!("{step:?}"));
             match measured {
-                // A process for each session does not always keep up. It is nobody's target.
-                Err(error) if contestant.kind == Kind::ModProxy => {
+                // It is nobody's target.
+                Err(error) if contestant.kind.forks() => {
                     contestant.out = true;
-                    results.notes.push(format!("`mod_proxy` was out from round {} on: {error:#}.", round + 1));
+                    let name = contestant.kind.name();
+                    results.notes.push(format!("`{name}` was out from round {} on: {error:#}.", round + 1));
                 }
                 measured => measured?,
             }

@@ -65,9 +65,10 @@ impl Step {
             _ if kind == Kind::HaproxyRelay => self == Self::Bulk,
             Self::Noop | Self::Login | Self::Noops(_) if kind == Kind::FtpgateRelay => false,
             Self::Noop | Self::Login => true,
-            // A process for each session, which takes its time to start.
-            Self::Noops(count) => kind != Kind::ModProxy || count <= 64,
-            Self::Transfer(_) | Self::Storm | Self::Bulk => kind.transfers(),
+            Self::Noops(count) => !kind.forks() || count <= 64,
+            Self::Transfer(mode) => kind.modes().contains(&mode),
+            // The storm takes all ways by turns, the large file EPSV.
+            Self::Storm | Self::Bulk => kind.modes().len() == Mode::ALL.len(),
         }
     }
 
@@ -81,18 +82,19 @@ impl Step {
     pub fn measure(self, contestant: &mut Contestant, results: &mut Results) -> Result<()> {
         let kind = contestant.kind;
         let millis = setting("BENCH_MILLIS", 300, 20_000);
-        // What takes a process for each session is slow; its median is known well enough.
-        let slow = kind == Kind::ModProxy;
         let mut least = |key: &str, value: f64| results.give(kind, key, value, f64::min);
         match self {
             Self::Noop => least("noop", first(&contestant.order("noop 2000")?)?),
             Self::Login => {
                 contestant.order("leave")?;
-                let count = if slow { 5 } else { 100 };
+                // What is slow has a median that is soon known.
+                let count = if kind.forks() { 5 } else { 100 };
                 least("login", first(&contestant.order(&format!("login {count}"))?)?);
             }
             Self::Transfer(mode) => {
-                least(mode.name(), first(&contestant.order(&format!("transfer 150 {}", mode.name()))?)?);
+                // One of them waits 40 ms for each, for an acknowledgement that the other side delays.
+                let count = if kind == Kind::ProxySuite { 5 } else { 150 };
+                least(mode.name(), first(&contestant.order(&format!("transfer {count} {}", mode.name()))?)?);
             }
             Self::Noops(count) => {
                 for done in many(contestant, count, "noops", millis)? {

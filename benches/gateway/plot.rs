@@ -29,6 +29,7 @@ fn colour(kind: Kind) -> &'static str {
         Kind::HaproxyNat => "#f0d9a0",
         Kind::HaproxyRelay => "#d55e00",
         Kind::ModProxy => "#cc79a7",
+        Kind::ProxySuite => "#009e73",
     }
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Unpacks, below target/lab, the peers that `make bench` measures ftpgate beside: HAProxy and ProFTPD's mod_proxy, with those of
+# Unpacks, below target/lab, the peers that `make bench` measures ftpgate beside: HAProxy, ProFTPD's mod_proxy and proxy-suite's ftp-proxy, with those of
 # their libraries that are not there. Debian 12. Nothing of it is installed, started or enabled. A peer that cannot be had takes no part.
 # Lives here: fetching. Not here: what all tests need (tests/setup.sh, which comes first), how the peers are set up
 # (contestant.rs).
@@ -7,7 +7,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 lab=target/lab
-libraries=(liblua5.3-0 libopentracing-c-wrapper0 libopentracing1 libsodium23 libsqlite3-0)
+libraries=(liblua5.3-0 libopentracing-c-wrapper0 libopentracing1 libsodium23 libsqlite3-0
+    libldap-2.5-0 libnsl2 libsasl2-2 libtirpc3 libwrap0)
 
 fetch() {
     local package=$1
@@ -20,7 +21,7 @@ fetch() {
     touch "$lab/$package.unpacked"
 }
 
-for package in haproxy proftpd-mod-proxy; do
+for package in haproxy proftpd-mod-proxy ftp-proxy; do
     fetch "$package" || echo "setup.sh: $package cannot be had; it takes no part" >&2
 done
 for package in "${libraries[@]}"; do
@@ -29,7 +30,7 @@ for package in "${libraries[@]}"; do
 done
 
 # A peer that cannot find its libraries would fail later with less to go by.
-for binary in usr/sbin/haproxy usr/lib/proftpd/mod_proxy.so; do
+for binary in usr/sbin/haproxy usr/lib/proftpd/mod_proxy.so usr/sbin/ftp-proxy; do
     [ -e "$lab/root/$binary" ] || continue
     if LD_LIBRARY_PATH="$lab/root/usr/lib/$(uname -m)-linux-gnu" ldd "$lab/root/$binary" | grep 'not found'; then
         echo "setup.sh: $binary lacks the libraries above; add their packages to the list in benches/gateway/setup.sh" >&2

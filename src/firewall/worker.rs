@@ -9,7 +9,7 @@
 //! up meanwhile goes into one transaction. But to hand over and to be woken costs as much as the change itself. Where changes are
 //! that quick ([`Habits::direct`]), a session carries out its own on the spot, unless somebody else is at it, something that was
 //! asked for before is still waiting, or the last transaction failed: then it is the thread's. Closings are not urgent: they go along
-//! with the next opening, and the thread sees to it that they never wait for longer than [`CLOSE_WITHIN`].
+//! with the next opening, and the thread sees to it that they never wait for longer than 10 ms.
 //!
 //! Changes are carried out in the order in which they were asked for, but for closings, which come early: a lease dropped before
 //! an open is closed before it or in the same transaction.
