@@ -2,7 +2,7 @@
 //!
 //! Raises hosts in network namespaces of this machine, with NAT and default-drop rules, and shows: that FTP fails without
 //! ftpgate; that it works with it, in every mode, over IPv4 and IPv6, in both directions of NAT; how a pinhole opens and vanishes; what
-//! the metrics say. Ends with 0 when everything went as it should, with 1 otherwise. Lives here: the order of the show. Not
+//! the metrics say; that an ordinary user's ftpgate leads IPv6 clients to an IPv4 server. Ends with 0 when everything went as it should, with 1 otherwise. Lives here: the order of the show. Not
 //! here: the lab (`tests/lab`), the layout (`screen.rs`).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -10,6 +10,9 @@
 
 #[path = "../lab/mod.rs"]
 mod lab;
+#[path = "../relay/scene.rs"]
+#[allow(dead_code, unreachable_pub)] // the tests of the relay use it in full
+mod relay;
 mod screen;
 
 use std::process::ExitCode;
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
     without_ftpgate(&mut screen);
     with_ftpgate(&mut screen, Topology::Forward);
     with_ftpgate(&mut screen, Topology::Reverse);
+    with_relay(&mut screen);
     let seconds = begin.elapsed().as_secs_f32();
     match screen.failures() {
         0 => {
@@ -57,6 +61,11 @@ const REVERSE: &str = "
   198.51.100.20    198.51.100.2          10.20.0.10
   2001:db8:51::20  2001:db8:51::2        2001:db8:20::10
                    drops by default";
+
+const FAMILIES: &str = "
+  client ---- wan0 [ gateway ] dmz0 ---- server (vsftpd)
+                   drops by default,     10.20.0.10
+  2001:db8:51::20  forwards nothing";
 
 /// The ruleset of forward.nft, but with port 21 let through instead of redirected: what one has without ftpgate.
 fn without_ftpgate(screen: &mut Screen) {
@@ -109,6 +118,23 @@ fn with_ftpgate(screen: &mut Screen, topology: Topology) {
     }
     pinhole(screen, &scene);
     metrics(screen, &scene, chosen.len());
+}
+
+/// Without a privilege: IPv6 clients of a server that has an IPv4 address alone.
+fn with_relay(screen: &mut Screen) {
+    screen.title(
+        "4. With ftpgate as an ordinary user, no pinholes (backend: relay): IPv6 clients, an IPv4 server (RFC 6384)",
+    );
+    screen.say(FAMILIES);
+    let scene = relay::only(Family::V4, ServerKind::Vsftpd);
+    let clients = [Client::Curl, Client::Lftp];
+    let is_six = |c: &Combination| c.family == Family::V6 && clients.contains(&c.client);
+    let chosen: Vec<Combination> = combinations().into_iter().filter(is_six).collect();
+    assert_eq!(chosen.len(), 4, "both know EPSV and EPRT");
+    screen.head("direction");
+    for combination in chosen {
+        run(screen, &scene, "6 to 4", combination);
+    }
 }
 
 /// Fetches and stores 1 MiB, and compares checksums.

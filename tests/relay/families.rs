@@ -10,19 +10,8 @@ use crate::lab::control::data_connection;
 use crate::lab::files::{MIB, noise};
 use crate::lab::ftpgate::Metrics;
 use crate::lab::matrix::these_combinations;
-use crate::lab::scene::Scene;
 use crate::lab::server::{LARGE, ServerKind};
-use crate::scene::reverse_with;
-
-/// A server that only has an address of this family.
-fn only(family: Family, kind: ServerKind) -> Scene {
-    let both = "server: [ \"10.20.0.10:21\", \"[2001:db8:20::10]:21\" ]";
-    let one = match family {
-        Family::V4 => "server: \"10.20.0.10:21\"",
-        Family::V6 => "server: \"[2001:db8:20::10]:21\"",
-    };
-    reverse_with(kind, |config| config.replacing(both, one))
-}
+use crate::scene::only;
 
 /// Clients of IPv6 know EPSV and EPRT, those of IPv4 all four.
 fn clients_of_the_other_family(server: Family, kind: ServerKind) -> usize {

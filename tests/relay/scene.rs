@@ -2,6 +2,7 @@
 //!
 //! Not here: what is done in it.
 
+use crate::lab::Family;
 use crate::lab::ftpgate::{Config, Ftpgate};
 use crate::lab::host::Host;
 use crate::lab::scene::Scene;
@@ -39,6 +40,16 @@ pub fn reverse_with(kind: ServerKind, change: impl Fn(Config) -> Config) -> Scen
     // As container runtimes set it: any user may listen on port 21.
     lab.gateway().sysctl("net/ipv4/ip_unprivileged_port_start", "21");
     finish(lab, kind, REVERSE, change)
+}
+
+/// The relay in front of a server of which it only has an address of this family.
+pub fn only(family: Family, kind: ServerKind) -> Scene {
+    let both = "server: [ \"10.20.0.10:21\", \"[2001:db8:20::10]:21\" ]";
+    let one = match family {
+        Family::V4 => "server: \"10.20.0.10:21\"",
+        Family::V6 => "server: \"[2001:db8:20::10]:21\"",
+    };
+    reverse_with(kind, |config| config.replacing(both, one))
 }
 
 /// The relay in front of clients. Data connections come from the gateway's own address, and the client's firewall lets them in.
