@@ -117,8 +117,8 @@ pub enum Leg {
     },
 }
 
-/// A data connection in two legs that are to be joined. A pinhole is one of them: the initiator's leg is dialled by the
-/// initiator, the target's by the gateway. Where client and server are in different modes, the gateway dials both, or both dial
+/// A data connection in two legs that are to be joined. A pinhole does so with one leg that the initiator dials and one
+/// that the gateway dials. Where client and server are in different modes, the gateway dials both, or both dial
 /// the gateway; no packet filter can do that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Joint {
@@ -130,15 +130,6 @@ pub struct Joint {
     pub server: Leg,
     /// How long a leg waits for its connection, or the gateway for an answer.
     pub lifetime: Duration,
-}
-
-impl From<Request> for Joint {
-    fn from(request: Request) -> Self {
-        let Request { announcement, initiator, entrance, entrance_port: port, target, source, lifetime } = request;
-        let (listen, dial) = (Leg::Listen { initiator, entrance, port }, Leg::Dial { target, source });
-        let (client, server) = if announcement.is_active() { (dial, listen) } else { (listen, dial) };
-        Self { announcement, client, server, lifetime }
-    }
 }
 
 impl fmt::Display for Leg {
@@ -284,24 +275,6 @@ mod tests {
             reverse.to_string(),
             "pasv: 192.0.2.10 may dial 203.0.113.1:61000, goes to 10.0.0.5:50000, comes from 10.0.0.1, for 60s"
         );
-    }
-
-    #[test]
-    fn a_pinhole_is_a_joint_of_which_one_leg_is_dialled_by_the_peer() {
-        let request = |announcement| Request {
-            announcement,
-            initiator: "192.0.2.10".parse().unwrap(),
-            entrance: "203.0.113.1".parse().unwrap(),
-            entrance_port: EntrancePort::Any,
-            target: "10.0.0.5:50000".parse().unwrap(),
-            source: "10.0.0.1".parse().unwrap(),
-            lifetime: Duration::from_secs(60),
-        };
-        let passive = Joint::from(request(Announcement::Pasv));
-        assert_eq!(passive.client.to_string(), "192.0.2.10 dials 203.0.113.1");
-        assert_eq!(passive.server.to_string(), "10.0.0.5:50000 is dialled, seen as 10.0.0.1");
-        let active = Joint::from(request(Announcement::Port));
-        assert_eq!((active.client, active.server), (passive.server, passive.client));
     }
 
     #[test]

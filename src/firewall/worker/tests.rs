@@ -10,7 +10,7 @@ use std::task::Waker;
 use super::*;
 use crate::firewall::Change;
 use crate::firewall::dry_run::{Call, DryRun, Record};
-use crate::pinhole::{Announcement, EntrancePort};
+use crate::pinhole::{Announcement, EntrancePort, Leg};
 use gate::start_gated;
 
 const LIFETIME: Duration = Duration::from_secs(60);
@@ -357,7 +357,14 @@ fn c72_an_entrance_of_ours_gets_a_port_of_the_range_that_nobody_else_has() {
 #[test]
 fn a_joint_is_refused_with_a_sentence_and_nothing_is_changed() {
     let (firewall, record) = start();
-    let error = wait(firewall.join(1, ours(50000).into())).unwrap_err();
+    let dial = |target: &str, source: [u8; 4]| Leg::Dial { target: target.parse().unwrap(), source: source.into() };
+    let joint = Joint {
+        announcement: Announcement::Port,
+        client: dial("192.0.2.1:40000", [203, 0, 113, 5]),
+        server: dial("203.0.113.5:50000", [198, 51, 100, 1]),
+        lifetime: LIFETIME,
+    };
+    let error = wait(firewall.join(1, joint)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.to_string().contains("cannot join"), "{error}");
     settle(&firewall);
