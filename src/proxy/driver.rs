@@ -12,32 +12,28 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, timeout};
 
+use super::begin::{Admitted, Begun, begin};
 use super::busy::Busy;
-use super::header::Told;
 use super::herald::Ear;
 use super::limits::Permit;
 use super::listener::Alive;
-use super::origin::{self, Way};
 use super::pipe::Pipe;
 use super::record::Record;
-use super::{GoingDown, ListenerSettings, Live, Shared, drain, upstream};
+use super::{GoingDown, Live, drain};
 use crate::firewall;
 use crate::firewall::tracking::{End, Flow, FlowEvent};
 use crate::firewall::worker::Lease;
-use crate::observe::metrics::Rejection;
 use crate::pinhole::{Announcement, DataEvent};
+use crate::session::Session;
 use crate::session::data::{Direction, Outcome, Transfer};
 use crate::session::effect::{Effect, Effects, EndReason, Event, Millis, PinholeId, Side};
-use crate::session::{Ends, Session};
 use crate::sys;
 
 /// How long last words may take to be sent, and then how long a peer may take to close its side.
@@ -57,31 +53,11 @@ thread_local! {
         RefCell::new(Scratch { buffer: vec![0; READ].into_boxed_slice(), effects: Effects::new() });
 }
 
-/// A connection that was admitted, and what it holds until its session has ended. Dropped from first to last.
-pub struct Admitted {
-    /// The connection.
-    pub client: TcpStream,
-    /// Who dialled.
-    pub peer: SocketAddr,
-    /// What a load balancer told of it, if one stands between.
-    pub told: Option<Told>,
-    /// Where.
-    pub listener: Arc<ListenerSettings>,
-    /// What all sessions share.
-    pub shared: Arc<Shared>,
-    /// What this one goes by.
-    pub live: Arc<Live>,
-    /// Its place.
-    pub permit: Permit,
-    /// Keeps the daemon from ending.
-    pub alive: Alive,
-}
-
 /// Runs one session to its end.
 ///
 /// A function that returns a future, not an `async fn`: that would keep its arguments beside what is made of them.
 pub fn run(admitted: Admitted) -> impl Future<Output = ()> + Send {
-    let beginning = Box::pin(start(admitted));
+    let beginning = Box::pin(async { begin(admitted).await.map(Driver::new) });
     async move {
         let Some(mut driver) = beginning.await else { return };
         {
@@ -90,63 +66,6 @@ pub fn run(admitted: Admitted) -> impl Future<Output = ()> + Send {
         }
         Box::pin(driver.finish()).await;
     }
-}
-
-/// The session, unless there is none to be had: then the client has been told why.
-async fn start(admitted: Admitted) -> Option<Driver> {
-    let Admitted { client, peer, told, listener, shared, live, permit, alive } = admitted;
-    let record = Record::start(shared.session_id(), listener.clone(), shared.clone());
-    let (way, server, source) = match begin(&client, peer, told, &listener, &shared, &live).await {
-        Ok(begun) => begun,
-        Err((reason, why)) => {
-            record.rejected(peer, reason, &why);
-            let mut client = Pipe::new(client);
-            client.send(format!("421 {why}.\r\n").as_bytes());
-            close(&mut client).await;
-            drop((permit, alive));
-            return None;
-        }
-    };
-    record.opened(peer, way, source);
-    let origin::Face { original, announced, entrance } = origin::face(way, &listener, &shared);
-    let ends = Ends { client: peer, original, source, server: way.server, announced, entrance };
-    let mut session = Session::new(live.session.clone(), ends, shared.now());
-    if shared.servers.is_without_epsv(way.server) {
-        session = session.without_epsv();
-    }
-    Some(Driver {
-        scheduled: session.deadline().unwrap_or(Millis(u64::MAX / 2)),
-        session,
-        client: Pipe::new(client),
-        server: Pipe::new(server),
-        busy: None,
-        ear: shared.herald.ear(),
-        obeyed: GoingDown::No,
-        end: None,
-        record,
-        live,
-        _permit: permit,
-        _alive: alive,
-    })
-}
-
-/// From the accepted connection to the connected server, or the word and the sentence that say why not.
-async fn begin(
-    client: &TcpStream,
-    peer: SocketAddr,
-    told: Option<Told>,
-    listener: &ListenerSettings,
-    shared: &Shared,
-    live: &Live,
-) -> Result<(Way, TcpStream, SocketAddr), (Rejection, String)> {
-    let local = client.local_addr().map(origin::canonical);
-    let local = local.and_then(|local| sys::tune(client).map(|()| local));
-    let local = local.map_err(|error| (Rejection::Internal, error.to_string()))?;
-    let way = origin::find(client, peer, local, told, listener, shared)
-        .map_err(|lost| (lost.counts_as(), lost.to_string()))?;
-    let connected = upstream::connect(way, peer, listener, live.connect_timeout).await;
-    let (server, source) = connected.map_err(|error| (error.counts_as(), error.to_string()))?;
-    Ok((way, server, source))
 }
 
 /// Fields are dropped from first to last: the place in the count, and the daemon's leave to end, come last.
@@ -171,6 +90,24 @@ struct Driver {
 }
 
 impl Driver {
+    fn new(begun: Begun) -> Self {
+        let Begun { session, client, server, record, live, permit, alive } = begun;
+        Self {
+            scheduled: session.deadline().unwrap_or(Millis(u64::MAX / 2)),
+            session,
+            client,
+            server: Pipe::new(server),
+            busy: None,
+            ear: record.shared.herald.ear(),
+            obeyed: GoingDown::No,
+            end: None,
+            record,
+            live,
+            _permit: permit,
+            _alive: alive,
+        }
+    }
+
     /// Until the session ends.
     fn poll(&mut self, context: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<()> {
         while self.end.is_none() {
@@ -474,7 +411,7 @@ fn lost(side: Side) -> EndReason {
 
 /// Sends what waits, half-closes, and gives the peer a moment to close as well: a socket closed with unread bytes in it is
 /// reset, and the reset could overtake the last words.
-async fn close(pipe: &mut Pipe) {
+pub(super) async fn close(pipe: &mut Pipe) {
     let _ = timeout(LAST_WORDS, async {
         while pipe.is_waiting() && !pipe.has_failed() && pipe.stream().writable().await.is_ok() {
             pipe.flush();

@@ -16,8 +16,9 @@ use ipnet::IpNet;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::begin::Admitted;
 use super::crew::Crew;
-use super::driver::{self, Admitted};
+use super::driver;
 use super::limits::Permit;
 use super::listener::{self, Alive};
 use super::{GoingDown, ListenerSettings, Live, Shared};

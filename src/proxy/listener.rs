@@ -11,8 +11,9 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
+use super::begin::Admitted;
 use super::crew::Crew;
-use super::driver::{self, Admitted};
+use super::driver;
 use super::limits::Full;
 use super::origin::canonical;
 use super::{GoingDown, ListenerSettings, Shared, header};

@@ -5,7 +5,7 @@
 //! - `limits`: who may still come in;
 //! - `header`: who a load balancer's client is, by the PROXY header that comes first;
 //! - `origin`: where a connection was going, and which server that means;
-//! - `upstream`: the connection to the server;
+//! - `upstream`: the connection to the server; `begin`: all of this in turn, until the session can begin;
 //! - `drain`: data connections that may outlive their session for a while;
 //! - `driver`: one task that owns one session and carries out its effects; `pipe`: one control connection with what is still
 //!   to be sent on it; `busy`: what there is about data connections, while there is; `record`: what a session leaves in logs and
@@ -13,6 +13,7 @@
 //!
 //! Not here: what FTP lines mean (`session`), how a pinhole is made (`firewall`), reading the configuration (`config`).
 
+pub mod begin;
 mod busy;
 pub mod crew;
 pub mod drain;

@@ -1,0 +1,103 @@
+//! From an accepted connection to a session whose two control connections stand.
+//!
+//! Lives here: what a connection brings with it ([`Admitted`]), and the steps until its session can begin, or the client's 421. Not here:
+//! which server (`origin`), connecting to it (`upstream`), the session's life (`driver`).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+
+use super::driver::close;
+use super::header::Told;
+use super::limits::Permit;
+use super::listener::Alive;
+use super::origin::{self, Way};
+use super::pipe::Pipe;
+use super::record::Record;
+use super::{ListenerSettings, Live, Shared, upstream};
+use crate::observe::metrics::Rejection;
+use crate::session::{Ends, Session};
+use crate::sys;
+
+/// A connection that was admitted, and what it holds until its session has ended. Dropped from first to last.
+pub struct Admitted {
+    /// The connection.
+    pub client: TcpStream,
+    /// Who dialled.
+    pub peer: SocketAddr,
+    /// What a load balancer told of it, if one stands between.
+    pub told: Option<Told>,
+    /// Where.
+    pub listener: Arc<ListenerSettings>,
+    /// What all sessions share.
+    pub shared: Arc<Shared>,
+    /// What this one goes by.
+    pub live: Arc<Live>,
+    /// Its place.
+    pub permit: Permit,
+    /// Keeps the daemon from ending.
+    pub alive: Alive,
+}
+
+/// A session that can begin, and what it holds.
+pub(super) struct Begun {
+    /// At its start.
+    pub(super) session: Session,
+    /// The connection of the client.
+    pub(super) client: Pipe,
+    /// That to the server.
+    pub(super) server: TcpStream,
+    /// What it leaves in logs and metrics.
+    pub(super) record: Record,
+    /// What it goes by.
+    pub(super) live: Arc<Live>,
+    /// Its place.
+    pub(super) permit: Permit,
+    /// Keeps the daemon from ending.
+    pub(super) alive: Alive,
+}
+
+/// The session, unless there is none to be had: then the client has been told why.
+pub(super) async fn begin(admitted: Admitted) -> Option<Begun> {
+    let Admitted { client, peer, told, listener, shared, live, permit, alive } = admitted;
+    let record = Record::start(shared.session_id(), listener.clone(), shared.clone());
+    let (way, server, source) = match reach(&client, peer, told, &listener, &shared, &live).await {
+        Ok(reached) => reached,
+        Err((reason, why)) => {
+            record.rejected(peer, reason, &why);
+            let mut client = Pipe::new(client);
+            client.send(format!("421 {why}.\r\n").as_bytes());
+            close(&mut client).await;
+            drop((permit, alive));
+            return None;
+        }
+    };
+    record.opened(peer, way, source);
+    let origin::Face { original, announced, entrance } = origin::face(way, &listener, &shared);
+    let ends = Ends { client: peer, original, source, server: way.server, announced, entrance };
+    let mut session = Session::new(live.session.clone(), ends, shared.now());
+    if shared.servers.is_without_epsv(way.server) {
+        session = session.without_epsv();
+    }
+    Some(Begun { session, client: Pipe::new(client), server, record, live, permit, alive })
+}
+
+/// From the accepted connection to the connected server, or the word and the sentence that say why not.
+async fn reach(
+    client: &TcpStream,
+    peer: SocketAddr,
+    told: Option<Told>,
+    listener: &ListenerSettings,
+    shared: &Shared,
+    live: &Live,
+) -> Result<(Way, TcpStream, SocketAddr), (Rejection, String)> {
+    let local = client.local_addr().map(origin::canonical);
+    let local = local.and_then(|local| sys::tune(client).map(|()| local));
+    let local = local.map_err(|error| (Rejection::Internal, error.to_string()))?;
+    let way = origin::find(client, peer, local, told, listener, shared)
+        .map_err(|lost| (lost.counts_as(), lost.to_string()))?;
+    let connected = upstream::connect(way, peer, listener, live.connect_timeout).await;
+    let (server, source) = connected.map_err(|error| (error.counts_as(), error.to_string()))?;
+    Ok((way, server, source))
+}
