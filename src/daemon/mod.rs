@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, watch};
 use crate::config::{self, Config};
 use crate::firewall::Backend;
 use crate::firewall::dry_run::DryRun;
+use crate::firewall::path::DataPath;
 use crate::firewall::pf::Pf;
 use crate::firewall::relay::Relay;
 use crate::firewall::tracking::Follow;
@@ -105,20 +106,19 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
     let crew = Arc::new(Crew::muster(runtime.handle()).context("cannot start the threads of sessions")?);
-    let live = settings::live(&config, tracker.is_some());
+    let path = DataPath::new(firewall, tracker);
+    let live = settings::live(&config, path.tracker().is_some());
     let tell = watch::Sender::new(GoingDown::No);
     let listening = config.listeners.iter().flat_map(|l| l.listen.iter().map(SocketAddr::port)).collect();
-    let shared = Arc::new(Shared::new(Parts { firewall, tracker, metrics, transfers, live, listening }));
-    let sessions = runtime.block_on(async { accept(&config, sockets.listeners, &shared, &crew, &tell) })?;
+    let shared = Arc::new(Shared::new(Parts { metrics, transfers, live, listening }));
+    let house = House { path, shared, tell, logging, files };
+    let sessions = runtime.block_on(async { accept(&config, sockets.listeners, &house, &crew) })?;
     let endings = Endings { keeper: keeper.map(Keeper::ended).transpose()?, sessions };
-    let served = runtime.block_on(serve(config, files, endings, sockets.metrics, &shared, &tell, &logging));
+    let served = runtime.block_on(serve(config, endings, sockets.metrics, &house));
     // Sessions that were told to end now may still be in the middle of something.
     drop(crew);
     runtime.shutdown_background();
-    if let Some(tracker) = &shared.tracker {
-        tracker.stop();
-    }
-    shared.firewall.stop()?;
+    house.path.stop()?;
     served
 }
 
@@ -162,19 +162,30 @@ struct Sockets {
 fn accept(
     config: &Config,
     sockets: Vec<(TcpListener, usize)>,
-    shared: &Arc<Shared>,
+    house: &House,
     crew: &Arc<Crew>,
-    tell: &watch::Sender<GoingDown>,
 ) -> anyhow::Result<mpsc::Receiver<std::convert::Infallible>> {
     let (alive, all_ended) = mpsc::channel(1);
-    let per_listener: Vec<_> = config.listeners.iter().map(|l| Arc::new(settings::listener(l))).collect();
+    let per_listener: Vec<_> =
+        config.listeners.iter().map(|l| Arc::new(settings::listener(l, house.path.clone()))).collect();
     for (socket, at) in sockets {
         let socket = tokio::net::TcpListener::from_std(socket)?;
         let Some(settings) = per_listener.get(at).cloned() else { continue };
-        let (shared, crew) = (shared.clone(), crew.clone());
-        tokio::spawn(listener::serve(socket, settings, shared, crew, tell.subscribe(), alive.clone()));
+        let (shared, crew) = (house.shared.clone(), crew.clone());
+        tokio::spawn(listener::serve(socket, settings, shared, crew, house.tell.subscribe(), alive.clone()));
     }
     Ok(all_ended)
+}
+
+/// What is there for as long as the daemon runs.
+struct House {
+    /// Of all listeners.
+    path: DataPath,
+    shared: Arc<Shared>,
+    /// How sessions learn that the daemon stops.
+    tell: watch::Sender<GoingDown>,
+    logging: logging::Handle,
+    files: Files,
 }
 
 /// What ends by itself.
@@ -185,13 +196,11 @@ struct Endings {
 
 async fn serve(
     config: Config,
-    files: Files,
     mut endings: Endings,
     metrics: Option<TcpListener>,
-    shared: &Arc<Shared>,
-    tell: &watch::Sender<GoingDown>,
-    logging: &logging::Handle,
+    house: &House,
 ) -> anyhow::Result<()> {
+    let House { path, shared, tell, .. } = house;
     let ready = Ready::new();
     if let Some(socket) = metrics {
         tokio::spawn(http::serve(socket, shared.metrics.clone(), ready.clone()));
@@ -199,7 +208,7 @@ async fn serve(
     let mut signals = signals::Signals::new().context("cannot listen for signals")?;
 
     ready.set(true);
-    tracing::info!(backend = shared.firewall.backend_name(), version = env!("CARGO_PKG_VERSION"), "ready");
+    tracing::info!(backend = path.name(), version = env!("CARGO_PKG_VERSION"), "ready");
     service::ready();
 
     let mut running = config;
@@ -217,7 +226,7 @@ async fn serve(
             }
         };
         match signal {
-            Signal::Reload => reload(&mut running, &files, shared, logging),
+            Signal::Reload => reload(&mut running, house),
             Signal::Stop if *tell.borrow() == GoingDown::No => {
                 ready.set(false);
                 service::stopping();
@@ -247,7 +256,7 @@ async fn ended(keeper: &mut Option<watch::Receiver<bool>>) {
 }
 
 /// Reads the configuration again. A faulty one changes nothing.
-fn reload(running: &mut Config, files: &Files, shared: &Shared, logging: &logging::Handle) {
+fn reload(running: &mut Config, House { path, shared, logging, files, .. }: &House) {
     let Some(file) = &files.path else {
         tracing::warn!("SIGHUP: there is no configuration file to read again; the arguments stay in force");
         return;
@@ -263,7 +272,7 @@ fn reload(running: &mut Config, files: &Files, shared: &Shared, logging: &loggin
     for key in &changes.needs_restart {
         tracing::warn!(key, "changed, but takes effect only after a restart");
     }
-    shared.reload(settings::live(&new, shared.tracker.is_some()));
+    shared.reload(settings::live(&new, path.tracker().is_some()));
     if let Some(Err(error)) = shared.transfers.as_ref().map(|log| files.reopen(log)) {
         tracing::error!(%error, "cannot open the transfer log (log.transfers) again; the old file stays in use");
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
 use crate::config::{self, Config};
+use crate::firewall::path::DataPath;
 use crate::firewall::pf::rules::{Dialect, Options};
 use crate::firewall::relay::Incident;
 use crate::firewall::{self, pf, relay, worker};
@@ -64,20 +65,22 @@ pub(super) fn worker(config: &Config) -> anyhow::Result<worker::Settings> {
     Ok(worker::Settings { ports: ports.low..=ports.high, cooldown: COOLDOWN, seed: u64::from_ne_bytes(seed) })
 }
 
-/// What a reload can change. `tracked`: data connections are followed.
+/// What a reload can change. `tracked`: the packet filter tells what becomes of data connections.
 pub(super) fn live(config: &Config, tracked: bool) -> proxy::Live {
+    let session = session::Settings {
+        line_length: config.limits.line_length as usize,
+        pipeline: config.limits.pipeline as usize,
+        pinhole_timeout: millis(config.data.pinhole_timeout),
+        login_timeout: millis(config.timeouts.login),
+        idle_timeout: millis(config.timeouts.idle),
+        data_idle_timeout: millis(config.data.idle_timeout),
+        tracked,
+        reset_on_close: config.data.on_control_close == config::OnControlClose::Reset,
+        server_mode: session::ServerMode::AsClient,
+    };
     proxy::Live {
-        session: Arc::new(session::Settings {
-            line_length: config.limits.line_length as usize,
-            pipeline: config.limits.pipeline as usize,
-            pinhole_timeout: millis(config.data.pinhole_timeout),
-            login_timeout: millis(config.timeouts.login),
-            idle_timeout: millis(config.timeouts.idle),
-            data_idle_timeout: millis(config.data.idle_timeout),
-            tracked,
-            reset_on_close: config.data.on_control_close == config::OnControlClose::Reset,
-            server_mode: session::ServerMode::AsClient,
-        }),
+        session: Arc::new(session),
+        relayed: Arc::new(session::Settings { tracked: config.data.tracking != config::Tracking::Off, ..session }),
         drain: (config.data.on_control_close == config::OnControlClose::Drain).then_some(config.data.drain_timeout),
         connect_timeout: config.timeouts.connect,
         header_timeout: config.timeouts.proxy_header,
@@ -87,7 +90,7 @@ pub(super) fn live(config: &Config, tracked: bool) -> proxy::Live {
 }
 
 /// One listener.
-pub(super) fn listener(listener: &config::Listener) -> proxy::ListenerSettings {
+pub(super) fn listener(listener: &config::Listener, path: DataPath) -> proxy::ListenerSettings {
     proxy::ListenerSettings {
         name: listener.name.clone(),
         capture: match listener.capture {
@@ -105,6 +108,7 @@ pub(super) fn listener(listener: &config::Listener) -> proxy::ListenerSettings {
             config::Source::Client => proxy::Source::Client,
             config::Source::Address(addresses) => proxy::Source::Addresses(addresses.clone()),
         },
+        path,
         announced: listener.external.clone(),
         proxy_protocol: proxy::header::ProxyProtocol {
             accept_from: listener.proxy_protocol.accept_from.clone(),

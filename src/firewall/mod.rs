@@ -1,7 +1,7 @@
 //! Firewall: the packet filter, as the rest of the program sees it.
 //!
-//! Lives here: the [`Backend`] trait that each packet filter implements, its error, and what the caller can do about it. Below it: `worker`
-//! (who changes it, and when), `ports` (which port an entrance gets), `nftables`, `relay`, `dry_run`; `tracking` (what
+//! Lives here: the [`Backend`] trait that each packet filter implements, its error, and what the caller can do about it. Below it: `path`
+//! (as sessions see it), `worker` (who changes it, and when), `ports` (which port an entrance gets), `nftables`, `relay`, `dry_run`; `tracking` (what
 //! becomes of data connections) and `conntrack` (where Linux tells), `netlink` (what that and `nftables` share). Not here: FTP, and
 //! any decision whether a pinhole should be opened.
 
@@ -11,6 +11,7 @@ pub mod dry_run;
 #[cfg(target_os = "linux")]
 mod netlink;
 pub mod nftables;
+pub mod path;
 pub mod pf;
 pub mod ports;
 pub mod relay;

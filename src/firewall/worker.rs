@@ -30,7 +30,7 @@ use tokio::sync::oneshot;
 
 use self::changes::{Changes, Step};
 use super::{Backend, Error, ErrorKind, Habits, Reset};
-use crate::pinhole::{Joint, Key, Pinhole, Request, SessionId};
+use crate::pinhole::{Key, Pinhole, Request, SessionId};
 
 mod changes;
 
@@ -155,19 +155,7 @@ impl Firewall {
             Some(mut changes) => self.door.desk.open(&mut changes, order),
             None => self.door.send(Message::Open(order)),
         }
-        Opening { answer }
-    }
-
-    /// Asks for a data connection of two legs that both dial or are both dialled. No packet filter can make one: it refuses.
-    pub fn join(&self, _: SessionId, _: Joint) -> Opening {
-        let (sender, answer) = oneshot::channel();
-        let text = format!(
-            "{} cannot join two data connections, as data.server_mode asks for where client and server are in different modes; \
-             use as-client",
-            self.backend_name
-        );
-        let _ = sender.send(Err(Error::new(ErrorKind::Unsupported, text)));
-        Opening { answer }
+        Opening(Under::Change(answer))
     }
 
     /// Ends a live data connection, after what was asked for before: drop its lease first. Never blocks.
@@ -219,16 +207,45 @@ fn gone() -> Error {
 }
 
 /// A pinhole that is on its way. Dropped before it is ready, it closes the pinhole, or never opens it.
-#[derive(Debug)]
-pub struct Opening {
-    answer: oneshot::Receiver<Result<Lease, Error>>,
+pub struct Opening(Under);
+
+enum Under {
+    /// One change of one packet filter.
+    Change(oneshot::Receiver<Result<Lease, Error>>),
+    /// Several steps.
+    Steps(Pin<Box<dyn Future<Output = Result<Lease, Error>> + Send>>),
+}
+
+impl Opening {
+    /// Takes more than one step.
+    pub(super) fn in_steps(steps: impl Future<Output = Result<Lease, Error>> + Send + 'static) -> Self {
+        Self(Under::Steps(Box::pin(steps)))
+    }
+
+    /// Nothing comes of it.
+    pub(super) fn refused(error: Error) -> Self {
+        let (sender, answer) = oneshot::channel();
+        let _ = sender.send(Err(error));
+        Self(Under::Change(answer))
+    }
+}
+
+impl fmt::Debug for Opening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opening").finish_non_exhaustive()
+    }
 }
 
 impl Future for Opening {
     type Output = Result<Lease, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.answer).poll(context).map(|answer| answer.unwrap_or_else(|_| Err(gone())))
+        match &mut self.0 {
+            Under::Change(answer) => {
+                Pin::new(answer).poll(context).map(|answer| answer.unwrap_or_else(|_| Err(gone())))
+            }
+            Under::Steps(steps) => steps.as_mut().poll(context),
+        }
     }
 }
 
@@ -239,6 +256,8 @@ pub struct Lease {
     owner: u64,
     took: Duration,
     door: Door,
+    /// Other pinholes that this one is nothing without. They close with it.
+    pub(super) others: Vec<Lease>,
 }
 
 impl Lease {
@@ -250,6 +269,14 @@ impl Lease {
     /// The time from the request until the pinhole was in force.
     pub fn took(&self) -> Duration {
         self.took
+    }
+
+    /// The same, nothing without `other`.
+    #[must_use]
+    pub(super) fn with(mut self, other: Lease) -> Self {
+        self.took = self.took.max(other.took);
+        self.others.push(other);
+        self
     }
 }
 

@@ -76,7 +76,8 @@ pub(super) async fn begin(admitted: Admitted) -> Option<Begun> {
     record.opened(peer, way, source);
     let origin::Face { original, announced, entrance } = origin::face(way, &listener, &shared);
     let ends = Ends { client: peer, original, source, server: way.server, announced, entrance };
-    let mut session = Session::new(live.session.clone(), ends, shared.now());
+    let settings = if listener.path.terminates() { &live.relayed } else { &live.session };
+    let mut session = Session::new(settings.clone(), ends, shared.now());
     if shared.servers.is_without_epsv(way.server) {
         session = session.without_epsv();
     }

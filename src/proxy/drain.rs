@@ -11,12 +11,13 @@ use tokio::time::{Instant, timeout_at};
 use super::Shared;
 use super::busy::Watched;
 use crate::firewall::Reset;
+use crate::firewall::path::DataPath;
 use crate::firewall::tracking::{End, Flow, FlowEvent};
 use crate::pinhole::SessionId;
 
 /// Looks after what is left of a session, for so long. `receivers`: the ends that files go to, as far as that is known.
 pub(super) fn after(
-    shared: Arc<Shared>,
+    (shared, path): (Arc<Shared>, DataPath),
     session: SessionId,
     watches: Vec<Watched>,
     receivers: Vec<(Flow, End)>,
@@ -40,7 +41,7 @@ pub(super) fn after(
                 tracing::info!(dialler = %flow.original.source, "data connection reset: data.drain_timeout is over");
                 shared.metrics.reset();
                 let receiver = receivers.iter().find(|(known, _)| *known == flow).map(|(_, end)| *end);
-                end(&shared, session, &flow, receiver);
+                end(&path, session, &flow, receiver);
             }
         }
     });
@@ -52,14 +53,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Ends a live data connection so that both its ends notice. `receiver`: the end that the file goes to; if nobody knows, the
 /// one that has been sent more; and if that is not known either, both ways are tried.
-pub(super) fn end(shared: &Shared, session: SessionId, flow: &Flow, receiver: Option<End>) {
-    let counted = || shared.tracker.as_ref()?.query(flow).ok()??.counters?.receiver();
-    let reset = |receiver| shared.firewall.reset(Reset { session, flow: *flow, receiver, lifetime: PATIENCE });
+pub(super) fn end(path: &DataPath, session: SessionId, flow: &Flow, receiver: Option<End>) {
+    let counted = || path.tracker()?.query(flow).ok()??.counters?.receiver();
+    let reset = |receiver| path.reset(Reset { session, flow: *flow, receiver, lifetime: PATIENCE });
     match receiver.or_else(counted) {
         Some(receiver) => reset(receiver),
         None => [End::Initiator, End::Target].into_iter().for_each(reset),
     }
-    let (tracker, flow) = (shared.tracker.clone(), *flow);
+    let (tracker, flow) = (path.tracker().cloned(), *flow);
     tokio::spawn(async move {
         tokio::time::sleep(PATIENCE).await;
         // Mostly it has been gone for long.

@@ -28,6 +28,7 @@ use super::pipe::Pipe;
 use super::record::Record;
 use super::{GoingDown, Live, drain};
 use crate::firewall;
+use crate::firewall::path::DataPath;
 use crate::firewall::tracking::{End, Flow, FlowEvent};
 use crate::firewall::worker::Lease;
 use crate::pinhole::{Announcement, DataEvent};
@@ -177,14 +178,19 @@ impl Driver {
                 self.record.pinhole_closed(lease.pinhole());
             }
             if let Some(limit) = self.live.drain {
-                drain::after(self.record.shared.clone(), self.record.session(), watches, receivers, limit);
+                let after = (self.record.shared.clone(), self.path().clone());
+                drain::after(after, self.record.session(), watches, receivers, limit);
             }
         }
-        if let Some(tracker) = &self.record.shared.tracker {
+        if let Some(tracker) = self.path().tracker() {
             self.record.shared.metrics.overruns(tracker.lost());
         }
         self.record.ended(reason);
         tokio::join!(close(&mut self.client), close(&mut self.server));
+    }
+
+    fn path(&self) -> &DataPath {
+        &self.record.listener.path
     }
 
     fn busy(&mut self) -> &mut Busy {
@@ -229,7 +235,7 @@ impl Driver {
     /// Whether the server may speak of a data connection that the relay has accepted from it and that has not reached the client
     /// yet: a client that hears of the end before there was a beginning gives up.
     fn server_is_early(&mut self) -> bool {
-        let (Some(busy), Some(tracker)) = (&mut self.busy, &self.record.shared.tracker) else { return false };
+        let (Some(busy), Some(tracker)) = (&mut self.busy, self.record.listener.path.tracker()) else { return false };
         let mut active = busy.leases.iter().map(|(_, lease)| lease.pinhole()).filter(|it| it.announcement.is_active());
         busy.server_waits = active.any(|pinhole| tracker.is_on_its_way(&pinhole.key()));
         busy.server_waits
@@ -272,11 +278,11 @@ impl Driver {
                 Effect::Send { side, bytes, urgent: true } => self.pipe(side).send_urgent(bytes),
                 Effect::Shutdown(side) => self.pipe(side).shutdown(),
                 Effect::Open(id, request) => {
-                    let opening = self.record.shared.firewall.open(self.record.session(), request);
+                    let opening = self.path().open(self.record.session(), request);
                     self.busy().openings.push((id, request.announcement, opening));
                 }
                 Effect::Join(id, joint) => {
-                    let opening = self.record.shared.firewall.join(self.record.session(), *joint);
+                    let opening = self.path().join(self.record.session(), *joint);
                     self.busy().openings.push((id, joint.announcement, opening));
                 }
                 Effect::Close(id) => self.close_pinhole(id),
@@ -300,7 +306,7 @@ impl Driver {
             Ok(lease) => {
                 self.record.pinhole_opened(lease.pinhole(), lease.took());
                 // Nobody has been told of the entrance yet, so nothing can come through it before it is watched.
-                if let Some(watch) = self.record.shared.tracker.as_ref().map(|t| t.watch(lease.pinhole().key())) {
+                if let Some(watch) = self.path().tracker().map(|t| t.watch(lease.pinhole().key())) {
                     self.busy().watches.push((id, watch, None));
                 }
                 let port = lease.pinhole().entrance.port();
@@ -337,7 +343,7 @@ impl Driver {
                 if let Some((.., known)) = self.busy().watches.iter_mut().find(|(watched, ..)| *watched == id) {
                     *known = Some(flow);
                 }
-                if !self.record.shared.firewall.habits().one_shot {
+                if !self.path().habits().one_shot {
                     self.close_pinhole(id);
                 }
                 DataEvent::Used { dialler: flow.original.source }
@@ -359,7 +365,7 @@ impl Driver {
     /// Looks at what the session asked to be looked at.
     fn measure(&mut self) {
         while let Some(id) = self.busy.as_mut().and_then(|busy| busy.to_measure.pop()) {
-            let (Some(tracker), Some(flow)) = (&self.record.shared.tracker, self.flow(id)) else { continue };
+            let (Some(tracker), Some(flow)) = (self.path().tracker(), self.flow(id)) else { continue };
             let counters = tracker.query(&flow).ok().flatten().and_then(|snapshot| snapshot.counters);
             if let Some(counters) = counters {
                 // Keepalives and window probes are packets, but move nothing.
@@ -376,7 +382,7 @@ impl Driver {
         self.close_pinhole(id);
         self.record.reset(&flow);
         let receiver = receiver.map(|side| self.end_of(&flow, side));
-        drain::end(&self.record.shared, self.record.session(), &flow, receiver);
+        drain::end(self.path(), self.record.session(), &flow, receiver);
     }
 
     /// A transfer is recorded while its data connection lives on: `drain` will want to know which end to reset first.

@@ -33,8 +33,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use crate::firewall::tracking::Follow;
-use crate::firewall::worker::Firewall;
+use crate::firewall::path::DataPath;
 use crate::observe::metrics::Metrics;
 use crate::observe::xferlog::Xferlog;
 use crate::pinhole::SessionId;
@@ -59,7 +58,8 @@ pub enum Capture {
 pub enum Route {
     /// Forward mode: to the original destination.
     Original,
-    /// Reverse mode: to the first of these that is of the client's address family (or to the first, `Shared::can_translate`).
+    /// Reverse mode: to the first of these that is of the client's address family (or to the first, if data connections can
+    /// lead from one address family to the other).
     Servers(Vec<SocketAddr>),
 }
 
@@ -75,7 +75,7 @@ pub enum Source {
 }
 
 /// One listener's part of the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct ListenerSettings {
     /// Its label in logs and metrics.
     pub name: String,
@@ -85,6 +85,8 @@ pub struct ListenerSettings {
     pub route: Route,
     /// What they come from.
     pub source: Source,
+    /// The way of their data connections.
+    pub path: DataPath,
     /// What clients are told instead of the address they dialled, by family.
     pub announced: Vec<IpAddr>,
     /// Headers that load balancers send, and that servers are sent.
@@ -94,8 +96,10 @@ pub struct ListenerSettings {
 /// What a reload may change; sessions take it as it is when they start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Live {
-    /// Of every session.
+    /// Of every session whose data connections a packet filter carries.
     pub session: Arc<session::Settings>,
+    /// Of every session whose data connections are relayed.
+    pub relayed: Arc<session::Settings>,
     /// Until the server's side of the session is connected.
     pub connect_timeout: Duration,
     /// Until a load balancer's PROXY header is there.
@@ -110,10 +114,6 @@ pub struct Live {
 
 /// What all sessions share.
 pub struct Shared {
-    /// Opens pinholes.
-    pub firewall: Firewall,
-    /// Follows data connections, where that can be done.
-    pub tracker: Option<Arc<dyn Follow>>,
     /// Counts.
     pub metrics: Metrics,
     /// The transfer log, if there is to be one.
@@ -126,8 +126,6 @@ pub struct Shared {
     pub own_addresses: RwLock<Vec<IpAddr>>,
     /// What is known of servers.
     pub servers: servers::Servers,
-    /// Data connections can lead from one address family to the other, so a client may get a server of the other.
-    pub can_translate: bool,
     live: RwLock<Arc<Live>>,
     started: Instant,
     next_session: AtomicU64,
@@ -137,10 +135,6 @@ pub struct Shared {
 
 /// What [`Shared`] is made of.
 pub struct Parts {
-    /// Opens pinholes.
-    pub firewall: Firewall,
-    /// Follows data connections, where that can be done.
-    pub tracker: Option<Arc<dyn Follow>>,
     /// Counts.
     pub metrics: Metrics,
     /// The transfer log, if there is to be one.
@@ -166,12 +160,8 @@ pub enum GoingDown {
 impl Shared {
     /// Everything a session needs besides its own connection.
     pub fn new(parts: Parts) -> Self {
-        let Parts { firewall, tracker, metrics, transfers, live, listening } = parts;
+        let Parts { metrics, transfers, live, listening } = parts;
         Self {
-            // No packet filter can lead a connection from one address family to the other.
-            can_translate: firewall.habits().listens,
-            firewall,
-            tracker,
             metrics,
             transfers,
             limits: limits::Limits::default(),

@@ -111,7 +111,7 @@ pub fn find(
             Ok(Way { original: redirected, server: redirected, arrived: redirected, local, via })
         }
         Route::Servers(servers) => {
-            let server = choose(servers, client, shared.can_translate).ok_or(Lost::Family)?;
+            let server = choose(servers, client, listener.path.terminates()).ok_or(Lost::Family)?;
             if shared.listening.contains(&server.port()) && shared.is_own(server.ip()) {
                 return Err(Lost::Loop);
             }
@@ -124,7 +124,7 @@ pub fn find(
 /// What of this host a client on this way sees.
 pub fn face(way: Way, listener: &ListenerSettings, shared: &Shared) -> Face {
     let announced = of_family(&listener.announced, way.original.ip());
-    face_of(way, announced, shared.firewall.habits().listens, |address| shared.is_own(address))
+    face_of(way, announced, listener.path.own_addresses_only(), |address| shared.is_own(address))
 }
 
 /// `listens`: no packet filter translates, so only an address of ours can be dialled.

@@ -27,7 +27,7 @@ static REFUSALS: Limiter = Limiter::per_second(10);
 /// The record of one session.
 pub struct Record {
     id: SessionId,
-    listener: Arc<ListenerSettings>,
+    pub(super) listener: Arc<ListenerSettings>,
     /// What the session shares with all others: metrics and the transfer log among them.
     pub(super) shared: Arc<Shared>,
     started: Millis,

@@ -202,7 +202,8 @@ impl Changes {
                 self.next_owner += 1;
                 self.held.insert(pinhole.key(), Held { owner, pinhole });
                 self.count();
-                let lease = Lease { pinhole, owner, took: order.asked.elapsed(), door: order.door };
+                let took = order.asked.elapsed();
+                let lease = Lease { pinhole, owner, took, door: order.door, others: Vec::new() };
                 // If nobody waits any more, the lease comes back and is dropped here: that closes the pinhole.
                 let _ = order.answer.send(Ok(lease));
             }

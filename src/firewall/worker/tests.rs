@@ -10,7 +10,8 @@ use std::task::Waker;
 use super::*;
 use crate::firewall::Change;
 use crate::firewall::dry_run::{Call, DryRun, Record};
-use crate::pinhole::{Announcement, EntrancePort, Leg};
+use crate::firewall::path::DataPath;
+use crate::pinhole::{Announcement, EntrancePort, Joint, Leg};
 use gate::start_gated;
 
 const LIFETIME: Duration = Duration::from_secs(60);
@@ -364,7 +365,7 @@ fn a_joint_is_refused_with_a_sentence_and_nothing_is_changed() {
         server: dial("203.0.113.5:50000", [198, 51, 100, 1]),
         lifetime: LIFETIME,
     };
-    let error = wait(firewall.join(1, joint)).unwrap_err();
+    let error = wait(DataPath::new(firewall.clone(), None).join(1, joint)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.to_string().contains("cannot join"), "{error}");
     settle(&firewall);

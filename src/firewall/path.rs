@@ -1,0 +1,81 @@
+//! Path: the way of a listener's data connections.
+//!
+//! Lives here: [`DataPath`], who opens pinholes and who tells what becomes of them, as a session sees both. Not here: when a pinhole is
+//! wanted (`session`), how one is opened (`worker` and the backends).
+
+use std::sync::Arc;
+
+use super::tracking::Follow;
+use super::worker::{Firewall, Opening};
+use super::{Error, ErrorKind, Habits, Reset};
+use crate::pinhole::{Joint, Request, SessionId};
+
+/// The way of data connections. Clones are the same way.
+#[derive(Clone, Debug)]
+pub struct DataPath {
+    firewall: Firewall,
+    tracker: Option<Arc<dyn Follow>>,
+}
+
+impl DataPath {
+    /// Through the packet filter, or through the relay where that is the backend. `tracker` follows them, where that can be done.
+    pub fn new(firewall: Firewall, tracker: Option<Arc<dyn Follow>>) -> Self {
+        Self { firewall, tracker }
+    }
+
+    /// Asks for a pinhole for a session. Blocks for as long as one change takes, if at all.
+    pub fn open(&self, session: SessionId, request: Request) -> Opening {
+        self.firewall.open(session, request)
+    }
+
+    /// Asks for a data connection of two legs that both dial or are both dialled. No packet filter can make one: it refuses.
+    pub fn join(&self, _: SessionId, _: Joint) -> Opening {
+        let text = format!(
+            "{} cannot join two data connections, as data.server_mode asks for where client and server are in different modes; \
+             use as-client",
+            self.name()
+        );
+        Opening::refused(Error::new(ErrorKind::Unsupported, text))
+    }
+
+    /// Ends a live data connection, after what was asked for before: drop its lease first. Never blocks.
+    pub fn reset(&self, reset: Reset) {
+        self.firewall.reset(reset);
+    }
+
+    /// Who tells what becomes of data connections, where somebody does.
+    pub fn tracker(&self) -> Option<&Arc<dyn Follow>> {
+        self.tracker.as_ref()
+    }
+
+    /// The word of the backend for logs and metrics.
+    pub fn name(&self) -> &'static str {
+        self.firewall.backend_name()
+    }
+
+    /// What the backend can do by itself.
+    pub fn habits(&self) -> Habits {
+        self.firewall.habits()
+    }
+
+    /// Data connections end here and begin anew, so they can lead from one address family to the other.
+    pub fn terminates(&self) -> bool {
+        self.habits().listens
+    }
+
+    /// Entrances can only be addresses of this host: no packet filter brings here what is sent to others.
+    pub fn own_addresses_only(&self) -> bool {
+        self.habits().listens
+    }
+
+    /// Closes everything and ends. Blocks until that is done. Doing so twice is fine.
+    ///
+    /// # Errors
+    /// What the backend says; or its thread had died before.
+    pub fn stop(&self) -> Result<(), Error> {
+        if let Some(tracker) = &self.tracker {
+            tracker.stop();
+        }
+        self.firewall.stop()
+    }
+}
