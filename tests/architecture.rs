@@ -73,6 +73,7 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ("src/firewall/relay/book.rs", "tokio"), // its sockets and the handles of its tasks
     ("src/firewall/relay/door.rs", "tokio"), // accepting
     ("src/firewall/relay/copy.rs", "tokio"), // copying
+    ("src/firewall/relay/joint.rs", "tokio"), // dialling both ends; its tasks
     ("src/observe/http.rs", "tokio"),    // the responder's sockets
     ("src/daemon/keeper/protocol.rs", "serde"), // what daemon and keeper say to each other
     ("src/daemon/keeper/protocol.rs", "serde_json"),

@@ -173,6 +173,18 @@ words! {
 }
 
 words! {
+    /// How data connections with servers are made.
+    ServerMode {
+        /// As the client makes them.
+        AsClient = "as-client",
+        /// The server listens.
+        Passive = "passive",
+        /// The server dials.
+        Active = "active",
+    }
+}
+
+words! {
     /// What to do about `net.netfilter.nf_conntrack_acct`, without which transfers are recorded without their bytes.
     Accounting {
         /// Nothing; say so if it is off.
@@ -360,6 +372,8 @@ pub struct Data {
     pub tracking: Tracking,
     /// Whether the kernel is told to count what connections carry.
     pub accounting: Accounting,
+    /// How those with servers are made.
+    pub server_mode: ServerMode,
 }
 
 /// Bounds on what clients can use up. None is zero.

@@ -138,6 +138,8 @@ pub(super) struct RawData {
     pub(super) tracking: Option<Scalar>,
     /// leave | enable.
     pub(super) accounting: Option<Scalar>,
+    /// as-client | passive | active.
+    pub(super) server_mode: Option<Scalar>,
 }
 
 /// `limits`.

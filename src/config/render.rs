@@ -34,6 +34,7 @@ impl From<&Config> for Raw {
                 drain_timeout: scalar(format_duration(data.drain_timeout)),
                 tracking: scalar(data.tracking.as_str()),
                 accounting: scalar(data.accounting.as_str()),
+                server_mode: scalar(data.server_mode.as_str()),
             }),
             limits: Some(RawLimits {
                 sessions: scalar(limits.sessions),

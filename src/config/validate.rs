@@ -18,7 +18,7 @@ use super::system::System;
 use super::values::{Fault, PortRange, parse_duration, parse_ports};
 use super::{
     Accounting, Backend, Config, Control, Data, Dialect, Firewall, Level, Limits, Log, LogFormat, Metrics, Nftables,
-    OnControlClose, Ownership, Pf, Policy, Timeouts, Tracking, Word, defaults,
+    OnControlClose, Ownership, Pf, Policy, ServerMode, Timeouts, Tracking, Word, defaults,
 };
 
 /// A fault and the key it is about.
@@ -305,6 +305,24 @@ fn tracking(value: Option<&Scalar>, backend: Backend) -> Keyed<Tracking> {
     Err((key.to_owned(), fault))
 }
 
+/// A packet filter can only lead the one who dials to the one who listens.
+fn server_mode(value: Option<&Scalar>, backend: Backend) -> Keyed<ServerMode> {
+    let key = "data.server_mode";
+    let chosen = word(key, value, ServerMode::AsClient, &[])?;
+    if chosen == ServerMode::AsClient || backend == Backend::Relay {
+        return Ok(chosen);
+    }
+    let fault = Fault::new(
+        format!(
+            "{} may need client and server in different modes, and firewall.backend: {} cannot join two that both dial or both listen",
+            chosen.as_str(),
+            backend.as_str()
+        ),
+        "use firewall.backend: relay, or server_mode: as-client",
+    );
+    Err((key.to_owned(), fault))
+}
+
 fn data(raw: RawData, backend: Backend) -> Keyed<Data> {
     Ok(Data {
         ports: raw.ports.map_or(Ok(defaults::DATA_PORTS), |value| ports("data.ports", &value))?,
@@ -314,6 +332,7 @@ fn data(raw: RawData, backend: Backend) -> Keyed<Data> {
         drain_timeout: duration("data.drain_timeout", raw.drain_timeout.as_ref(), defaults::DATA_DRAIN_TIMEOUT)?,
         tracking: tracking(raw.tracking.as_ref(), backend)?,
         accounting: word("data.accounting", raw.accounting.as_ref(), Accounting::Leave, &[])?,
+        server_mode: server_mode(raw.server_mode.as_ref(), backend)?,
     })
 }
 

@@ -25,7 +25,6 @@ use crate::firewall::dry_run::DryRun;
 use crate::firewall::path::DataPath;
 use crate::firewall::pf::Pf;
 use crate::firewall::relay::Relay;
-use crate::firewall::tracking::Follow;
 use crate::firewall::worker::Firewall;
 use crate::observe::http;
 use crate::observe::metrics::Metrics;
@@ -72,7 +71,7 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
         sys::prepare_original_destination()?;
     }
     let worker = settings::worker(&config)?;
-    let mut relayed = None;
+    let mut relay = None;
     let (keeper, backend) = match config.firewall.backend {
         config::Backend::Nftables => (None, netfilter::backend(&config)?),
         config::Backend::DryRun => (None, Box::new(DryRun::new()) as Box<dyn Backend>),
@@ -83,9 +82,9 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
             (Some(keeper), backend)
         }
         config::Backend::Relay => {
-            let relay = Relay::start(settings::relay(&config, &metrics))?;
-            relayed = Some(relay.tracker());
-            (None, Box::new(relay) as Box<dyn Backend>)
+            let started = Relay::start(settings::relay(&config, &metrics))?;
+            relay = Some(started.tracker());
+            (None, Box::new(started) as Box<dyn Backend>)
         }
     };
     let firewall = Firewall::start(backend, worker)?;
@@ -94,19 +93,20 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
         netfilter::prepare(config.data.accounting);
     }
     // Nobody follows data connections where pinholes are not opened, or where that is not wanted.
-    let tracker = match (config.firewall.backend, &keeper) {
-        _ if config.data.tracking == config::Tracking::Off => None,
-        (_, Some(keeper)) => Some(keeper.tracker()?),
-        (config::Backend::Relay, None) => relayed.map(|tracker| Arc::new(tracker) as Arc<dyn Follow>),
-        (config::Backend::Nftables, None) => Some(netfilter::tracker(&config)?),
-        (_, None) => None,
+    let followed = config.data.tracking != config::Tracking::Off;
+    let path = match (relay, &keeper) {
+        (Some(relay), _) => DataPath::relay(firewall, relay, followed),
+        (None, Some(keeper)) if followed => DataPath::new(firewall, Some(keeper.tracker()?)),
+        (None, None) if followed && config.firewall.backend == config::Backend::Nftables => {
+            DataPath::new(firewall, Some(netfilter::tracker(&config)?))
+        }
+        _ => DataPath::new(firewall, None),
     };
     let files = Files { path: file, errands: keeper.as_ref().map(Keeper::errands) };
 
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
     let crew = Arc::new(Crew::muster(runtime.handle()).context("cannot start the threads of sessions")?);
-    let path = DataPath::new(firewall, tracker);
     let live = settings::live(&config, path.tracker().is_some());
     let tell = watch::Sender::new(GoingDown::No);
     let listening = config.listeners.iter().flat_map(|l| l.listen.iter().map(SocketAddr::port)).collect();

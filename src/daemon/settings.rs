@@ -80,7 +80,15 @@ pub(super) fn live(config: &Config, tracked: bool) -> proxy::Live {
     };
     proxy::Live {
         session: Arc::new(session),
-        relayed: Arc::new(session::Settings { tracked: config.data.tracking != config::Tracking::Off, ..session }),
+        relayed: Arc::new(session::Settings {
+            tracked: config.data.tracking != config::Tracking::Off,
+            server_mode: match config.data.server_mode {
+                config::ServerMode::AsClient => session::ServerMode::AsClient,
+                config::ServerMode::Passive => session::ServerMode::Passive,
+                config::ServerMode::Active => session::ServerMode::Active,
+            },
+            ..session
+        }),
         drain: (config.data.on_control_close == config::OnControlClose::Drain).then_some(config.data.drain_timeout),
         connect_timeout: config.timeouts.connect,
         header_timeout: config.timeouts.proxy_header,

@@ -145,13 +145,15 @@ pub enum ErrorKind {
     Busy,
     /// Somebody else has the port of the entrance. Another one may be free.
     InUse,
+    /// A peer that was to be dialled cannot be reached.
+    Unreachable,
     /// Anything else.
     Other,
 }
 
 impl ErrorKind {
     /// All of them, for tables of metrics.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Permission,
         Self::Missing,
         Self::Taken,
@@ -159,6 +161,7 @@ impl ErrorKind {
         Self::Full,
         Self::Busy,
         Self::InUse,
+        Self::Unreachable,
         Self::Other,
     ];
 
@@ -172,6 +175,7 @@ impl ErrorKind {
             Self::Full => "full",
             Self::Busy => "busy",
             Self::InUse => "in_use",
+            Self::Unreachable => "unreachable",
             Self::Other => "other",
         }
     }

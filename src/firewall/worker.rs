@@ -38,6 +38,9 @@ mod changes;
 /// packet anyway, and all of them end by themselves.
 const CLOSE_WITHIN: Duration = Duration::from_millis(10);
 
+/// The number of no lease that opened anything.
+const NOBODY: u64 = u64::MAX;
+
 /// What the thread needs to know besides its backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -158,6 +161,11 @@ impl Firewall {
         Opening(Under::Change(answer))
     }
 
+    /// A lease of what is there already and needs no closing.
+    pub(super) fn hold(&self, pinhole: Pinhole, took: Duration) -> Lease {
+        Lease { pinhole, owner: NOBODY, took, door: self.door.clone(), others: Vec::new(), joint: None }
+    }
+
     /// Ends a live data connection, after what was asked for before: drop its lease first. Never blocks.
     pub fn reset(&self, reset: Reset) {
         self.door.send(Message::Reset(reset));
@@ -257,7 +265,9 @@ pub struct Lease {
     took: Duration,
     door: Door,
     /// Other pinholes that this one is nothing without. They close with it.
-    pub(super) others: Vec<Lease>,
+    others: Vec<Lease>,
+    /// Of a joint: the port that the client dials, and the one that the server dials; zero where it is dialled.
+    joint: Option<(u16, u16)>,
 }
 
 impl Lease {
@@ -277,6 +287,23 @@ impl Lease {
         self.took = self.took.max(other.took);
         self.others.push(other);
         self
+    }
+
+    /// The same, of a joint.
+    #[must_use]
+    pub(super) fn joining(mut self, client: u16, server: u16) -> Self {
+        self.joint = Some((client, server));
+        self
+    }
+
+    /// Of a joint: the port that the client dials, and the one that the server dials; zero where it is dialled.
+    pub fn joint(&self) -> Option<(u16, u16)> {
+        self.joint
+    }
+
+    /// All that is open.
+    pub fn pinholes(&self) -> impl Iterator<Item = &Pinhole> {
+        iter::once(&self.pinhole).chain(self.others.iter().map(Lease::pinhole))
     }
 }
 

@@ -236,7 +236,7 @@ impl Driver {
     /// yet: a client that hears of the end before there was a beginning gives up.
     fn server_is_early(&mut self) -> bool {
         let (Some(busy), Some(tracker)) = (&mut self.busy, self.record.listener.path.tracker()) else { return false };
-        let mut active = busy.leases.iter().map(|(_, lease)| lease.pinhole()).filter(|it| it.announcement.is_active());
+        let mut active = busy.leases.iter().flat_map(|(_, it)| it.pinholes()).filter(|it| it.announcement.is_active());
         busy.server_waits = active.any(|pinhole| tracker.is_on_its_way(&pinhole.key()));
         busy.server_waits
     }
@@ -309,9 +309,12 @@ impl Driver {
                 if let Some(watch) = self.path().tracker().map(|t| t.watch(lease.pinhole().key())) {
                     self.busy().watches.push((id, watch, None));
                 }
-                let port = lease.pinhole().entrance.port();
+                let event = match lease.joint() {
+                    Some((client, server)) => Event::Joined(id, client, server),
+                    None => Event::Granted(id, lease.pinhole().entrance.port()),
+                };
                 self.busy().leases.push((id, lease));
-                self.step(Event::Granted(id, port));
+                self.step(event);
             }
             Err(error) => {
                 self.record.pinhole_failed(announcement, &error);
@@ -322,6 +325,7 @@ impl Driver {
 
     fn close_pinhole(&mut self, id: PinholeId) {
         let Some(busy) = &mut self.busy else { return };
+        busy.server_waits = false;
         busy.openings.retain(|(opening, ..)| *opening != id);
         if let Some(at) = busy.leases.iter().position(|(lease, _)| *lease == id) {
             let (_, lease) = busy.leases.swap_remove(at);

@@ -197,7 +197,12 @@ impl Record {
     /// A pinhole could not be opened.
     pub fn pinhole_failed(&self, announcement: Announcement, error: &firewall::Error) {
         self.metrics().firewall_error(error.kind().as_str());
-        tracing::error!(session = self.id, mode = announcement.as_str(), "cannot open a pinhole: {error}");
+        if error.kind() == firewall::ErrorKind::Unreachable {
+            // Nothing is wrong here.
+            tracing::info!(session = self.id, mode = announcement.as_str(), "no data connection: {error}");
+        } else {
+            tracing::error!(session = self.id, mode = announcement.as_str(), "cannot open a pinhole: {error}");
+        }
     }
 
     /// A pinhole is gone.

@@ -7,7 +7,7 @@
 //!   the next transfer command both are dialled, and the command leaves when both have taken the call. Until the server has
 //!   answered the client is not read.
 //! - **Passive client, active server**: both legs listen, the server is told PORT, and its 200 is a 227 for the client.
-//! - **A server without EPSV** (500, 502) that is to be passive is asked for PASV instead, and not for EPSV again. Until it is known
+//! - **A server that refuses EPSV** (500, 501, 502, 504, 550) and is to be passive is asked for PASV instead, and not for EPSV again. Until it is known
 //!   whether it has EPSV the client is not read behind one, lest the answers come in another order than the commands.
 
 use std::net::SocketAddr;

@@ -72,7 +72,8 @@ impl Session {
             // RFC 959 §5.4: 421 may come at any time, when the server must shut down.
             (421, _) => Path::Forward,
             (_, Some(Kind::Noop(_))) => Path::Hide,
-            (500 | 502, Some(Kind::Passive(asked))) if self.falls_back(asked) => Path::Hide,
+            // Some servers have it and forbid it.
+            (500..=502 | 504 | 550, Some(Kind::Passive(asked))) if self.falls_back(asked) => Path::Hide,
             (227..=229, _) => {
                 self.note_refusal(Refusal::UnsolicitedPassive, None, effects);
                 Path::Mask

@@ -14,6 +14,7 @@ mod endings;
 mod families;
 mod many;
 mod matrix;
+mod modes;
 mod peers;
 mod scene;
 mod without_a_file;

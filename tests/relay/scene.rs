@@ -44,12 +44,16 @@ pub fn reverse_with(kind: ServerKind, change: impl Fn(Config) -> Config) -> Scen
 
 /// The relay in front of a server of which it only has an address of this family.
 pub fn only(family: Family, kind: ServerKind) -> Scene {
+    only_with(family, kind, |config| config)
+}
+
+pub fn only_with(family: Family, kind: ServerKind, change: impl Fn(Config) -> Config) -> Scene {
     let both = "server: [ \"10.20.0.10:21\", \"[2001:db8:20::10]:21\" ]";
     let one = match family {
         Family::V4 => "server: \"10.20.0.10:21\"",
         Family::V6 => "server: \"[2001:db8:20::10]:21\"",
     };
-    reverse_with(kind, |config| config.replacing(both, one))
+    reverse_with(kind, |config| change(config.replacing(both, one)))
 }
 
 /// The relay in front of clients. Data connections come from the gateway's own address, and the client's firewall lets them in.

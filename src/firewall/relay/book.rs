@@ -18,6 +18,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
 use super::super::tracking::{Counters, Flow, Kind, Tally, Tuple};
+use super::super::{Error, ErrorKind};
+use super::joint::{Awaited, Meetings};
 use super::{Shared, event};
 use crate::pinhole::{Key, Pinhole};
 
@@ -97,6 +99,8 @@ pub(super) struct Book {
     unclaimed: HashMap<Key, Flow>,
     /// Connections whose target is not connected yet.
     on_their_way: HashMap<Key, usize>,
+    /// Those who are in and wait for another who dials too.
+    pub(super) meetings: Meetings,
     next: Number,
 }
 
@@ -110,9 +114,18 @@ impl Book {
         self.doors.contains_key(&entrance)
     }
 
-    /// Data connections of a client that are in.
-    pub(super) fn live_of(&self, client: IpAddr) -> usize {
-        self.by_client.get(&client).copied().unwrap_or(0)
+    /// Whether a client may have one more data connection.
+    ///
+    /// # Errors
+    /// It has that many.
+    pub(super) fn has_room(&self, client: IpAddr, most: usize) -> Result<(), Error> {
+        if self.by_client.get(&client).is_none_or(|live| *live < most) {
+            return Ok(());
+        }
+        let text = format!(
+            "{client} has {most} data connections already: they end with `data.idle_timeout` if nothing moves on them"
+        );
+        Err(Error::new(ErrorKind::Full, text))
     }
 
     /// Expects the initiator at the entrance, in place of an earlier expectation. The number of the door if it is a new one,
@@ -142,6 +155,15 @@ impl Book {
         if let Some(door) = self.doors.get_mut(&pinhole.entrance) {
             door.expected.remove(&pinhole.initiator);
         }
+        self.meetings.cancel(&pinhole.key());
+    }
+
+    /// Who dials too and is to be met by whoever comes in by this pinhole, if its target is an entrance of ours.
+    pub(super) fn meet(&mut self, pinhole: &Pinhole) -> Option<Awaited> {
+        let key = Key { initiator: pinhole.source, entrance: pinhole.target };
+        let door = self.doors.get(&key.entrance);
+        let expected = door.is_some_and(|door| door.expected.contains_key(&key.initiator));
+        self.meetings.join(key, expected)
     }
 
     /// Those who have knocked at a pinhole's door and have not been looked at yet, with the number of the door. A server that has
@@ -240,7 +262,7 @@ impl Book {
     }
 
     pub(super) fn is_on_its_way(&self, key: &Key) -> bool {
-        self.on_their_way.contains_key(key)
+        self.on_their_way.contains_key(key) || self.meetings.is_here(key)
     }
 
     /// The task of a connection.
@@ -285,6 +307,7 @@ impl Book {
     /// Shuts all doors and resets all connections.
     pub(super) fn end_all(&mut self) {
         self.doors.clear();
+        self.meetings.cancel_all();
         let flows: Vec<Flow> = self.live.values().map(|live| live.flow).collect();
         flows.iter().for_each(|flow| self.reset(flow));
     }

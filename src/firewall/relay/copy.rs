@@ -8,10 +8,11 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::Shutdown;
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::Interest;
@@ -19,8 +20,9 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use super::book::{Counts, Ended};
+use super::joint::Awaited;
 use super::{Incident, Shared};
-use crate::pinhole::Pinhole;
+use crate::pinhole::{Pinhole, SessionId};
 use crate::sys::{self, Pipe};
 
 /// Rounds before others have their turn.
@@ -47,23 +49,37 @@ impl Pipes {
     }
 }
 
-/// From the accepted connection to its end.
-pub(super) async fn run(ended: Ended, initiator: TcpStream, pinhole: Pinhole) {
+/// From the accepted connection to its end. `awaited`: the target dials too, and this is where it comes in.
+pub(super) async fn run(ended: Ended, initiator: TcpStream, pinhole: Pinhole, awaited: Option<Awaited>) {
     let shared = &*ended.shared;
-    let target = match timeout(shared.settings.connect_timeout, connect(shared, &pinhole)).await {
-        Ok(Ok(target)) => target,
-        Ok(Err(error)) => return refuse(shared, Incident::Connect, &pinhole, &error),
-        Err(late) => return refuse(shared, Incident::ConnectTimeout, &pinhole, &late.into()),
+    let reached = match awaited {
+        Some(awaited) => match timeout(pinhole.lifetime, awaited).await {
+            Ok(Ok(target)) => Ok(target),
+            // Its entrance was closed.
+            Ok(Err(_)) => return,
+            Err(late) => Err((Incident::ConnectTimeout, late.into())),
+        },
+        None => reach(shared, pinhole.target, pinhole.source, shared.settings.connect_timeout).await,
     };
-    shared.arrive(&ended.flow);
-    match both_ways(shared, &ended.counts, &initiator, &target).await {
+    match reached {
+        Ok(target) => {
+            shared.arrive(&ended.flow);
+            carry(ended, initiator, target, pinhole.session).await;
+        }
+        Err((incident, error)) => refuse(shared, incident, &pinhole, &error),
+    }
+}
+
+/// From the moment when both ends are there to the end.
+pub(super) async fn carry(ended: Ended, initiator: TcpStream, target: TcpStream, session: SessionId) {
+    match both_ways(&ended.shared, &ended.counts, &initiator, &target).await {
         Ok(()) => {
             // All has passed: what the kernel still has to send, it sends.
             let _ = sys::reset_on_close(&initiator, false);
             let _ = sys::reset_on_close(&target, false);
         }
         Err(error) => {
-            tracing::debug!(session = pinhole.session, target = %pinhole.target, %error, "data connection broken off");
+            tracing::debug!(session, dialler = %ended.flow.original.source, %error, "data connection broken off");
         }
     }
 }
@@ -79,13 +95,27 @@ fn refuse(shared: &Shared, incident: Incident, pinhole: &Pinhole, error: &io::Er
     );
 }
 
-/// The connection to the target, from the address that it must see, if that is one of this host's.
-async fn connect(shared: &Shared, pinhole: &Pinhole) -> io::Result<TcpStream> {
-    let from = if shared.is_own(pinhole.source) { sys::From::Address(pinhole.source) } else { sys::From::Any };
-    let socket = TcpSocket::from_std_stream(sys::connecting_socket(pinhole.target, from)?);
-    let stream = socket.connect(pinhole.target).await?;
-    sys::reset_on_close(&stream, true)?;
-    Ok(stream)
+/// The connection to a target, from the address that it must see, if that is one of this host's.
+///
+/// # Errors
+/// There is none within the limit.
+pub(super) async fn reach(
+    shared: &Shared,
+    target: SocketAddr,
+    source: IpAddr,
+    limit: Duration,
+) -> Result<TcpStream, (Incident, io::Error)> {
+    let connect = async {
+        let from = if shared.is_own(source) { sys::From::Address(source) } else { sys::From::Any };
+        let socket = TcpSocket::from_std_stream(sys::connecting_socket(target, from)?);
+        // Before it is connected: whoever gives up meanwhile must not leave what looks like an empty file.
+        sys::reset_on_close(&socket, true)?;
+        socket.connect(target).await
+    };
+    match timeout(limit, connect).await {
+        Ok(connected) => connected.map_err(|error| (Incident::Connect, error)),
+        Err(late) => Err((Incident::ConnectTimeout, late.into())),
+    }
 }
 
 /// Copies until both ends have closed.

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::super::{Error, ErrorKind};
 use super::book::{Book, Ended, Number};
+use super::joint::{self, Awaited};
 use super::{Incident, Shared, copy};
 use crate::pinhole::{Key, Pinhole};
 use crate::sys;
@@ -90,6 +91,8 @@ pub(super) struct Guest {
     ended: Ended,
     stream: TcpStream,
     pinhole: Pinhole,
+    /// Who is to be met, where the target dials as well.
+    awaited: Option<Awaited>,
 }
 
 /// Admits the right one, and turns everybody else away.
@@ -109,8 +112,13 @@ pub(super) fn admit(
         tracing::debug!(%entrance, %peer, "refused a data connection: its peer is not the one that is expected");
         return None;
     };
+    if joint::waits(&pinhole) {
+        book.meetings.arrive(pinhole.key(), stream);
+        return None;
+    }
+    let awaited = book.meet(&pinhole);
     let ended = shared.begin(book, &pinhole, peer);
-    Some(Guest { ended, stream, pinhole })
+    Some(Guest { ended, stream, pinhole, awaited })
 }
 
 /// Looks at all who have knocked at the door of a pinhole, now.
@@ -121,10 +129,10 @@ pub(super) fn answer(shared: &Arc<Shared>, book: &mut Book, key: &Key) -> Vec<Gu
 
 /// Starts the task that copies. The book must be free: a task that cannot be started is dropped at once, and takes itself off.
 pub(super) fn let_in(shared: &Arc<Shared>, guest: Guest) {
-    let Guest { ended, stream, pinhole } = guest;
+    let Guest { ended, stream, pinhole, awaited } = guest;
     let flow = ended.flow;
     shared.watches.tell();
-    let task = tokio::spawn(copy::run(ended, stream, pinhole)).abort_handle();
+    let task = tokio::spawn(copy::run(ended, stream, pinhole, awaited)).abort_handle();
     shared.book().run(&flow, task);
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Lives here: [`Relay`], which opens and closes, and [`Tracker`], which tells what becomes of data connections: the two traits that
 //! the rest of the program speaks. Below it: `book` (who may come in where, and who is in), `door` (accepting), `copy` (one data
-//! connection, from its target on). Not here: moving bytes (`sys::Pipe`).
+//! connection, from its target on), `joint` (both ends dial, or are dialled). Not here: moving bytes (`sys::Pipe`).
 //!
 //! It runs on a runtime of its own, so that no transfer is in the way of a control connection's answer. A connection is a task;
 //! nothing wakes up for a connection, or for a listener, on which nothing happens, but for one timer each.
@@ -14,6 +14,7 @@
 mod book;
 mod copy;
 mod door;
+mod joint;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -23,9 +24,10 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use self::book::{Book, Claim};
+pub use self::joint::Calls;
 use super::tracking::{Counters, Event, Flow, Follow, Kind, Snapshot, TcpState, Watch, Watches};
 use super::{Backend, Change, Error, ErrorKind, Habits};
-use crate::pinhole::{Key, Pinhole};
+use crate::pinhole::{Key, Pinhole, SessionId};
 use crate::sys;
 
 /// What the administrator set.
@@ -146,13 +148,7 @@ impl Relay {
         let mut new = book::Listeners::new();
         for change in changes {
             let Change::Open(pinhole) = change else { continue };
-            let (client, most) = (book::client(pinhole), self.shared.settings.most_per_client);
-            if book.live_of(client) >= most {
-                let text = format!(
-                    "{client} has {most} data connections already: they end with `data.idle_timeout` if nothing moves on them"
-                );
-                return Err(Error::new(ErrorKind::Full, text));
-            }
+            book.has_room(book::client(pinhole), self.shared.settings.most_per_client)?;
             if !book.has_door(pinhole.entrance) && !new.contains_key(&pinhole.entrance) {
                 new.insert(pinhole.entrance, door::listen(pinhole.entrance)?);
             }
@@ -278,6 +274,18 @@ impl Follow for Tracker {
 
     fn stop(&self) {
         self.shared.watches.lock().close();
+    }
+}
+
+impl Tracker {
+    /// Makes a data connection by dialling both its ends. It is there when this is ready, and a pinhole like any other from then on.
+    ///
+    /// # Errors
+    /// One of them cannot be reached, or the client has too many data connections already.
+    pub async fn dial(&self, session: SessionId, calls: Calls) -> Result<Pinhole, Error> {
+        let ended = || Error::new(ErrorKind::Other, "the relay has ended");
+        let runtime = self.runtime.clone().ok_or_else(ended)?;
+        joint::dial(Arc::clone(&self.shared), runtime, session, calls).await
     }
 }
 

@@ -53,6 +53,17 @@ fn dial(from: &str, to: SocketAddr) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
+/// A listener whose queue is full with this connection. It does not answer, so further ones stay on their way for as long as a test
+/// likes.
+fn full() -> (TcpListener, TcpStream) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+    socket.listen(0).unwrap();
+    let target = TcpListener::from(socket);
+    let first = TcpStream::connect(target.local_addr().unwrap()).unwrap();
+    (target, first)
+}
+
 fn accept(target: &TcpListener) -> (TcpStream, SocketAddr) {
     target.set_nonblocking(true).unwrap();
     let end = Instant::now() + PATIENCE;
@@ -247,14 +258,8 @@ fn a_target_that_refuses_resets_the_initiator() {
 #[test]
 fn a_connection_is_on_its_way_from_its_handshake_to_its_targets() {
     let (mut relay, _) = start();
-    // A full queue does not answer: the connection stays on its way for as long as the test likes.
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
-    socket.listen(0).unwrap();
-    let target = TcpListener::from(socket);
-    let address = target.local_addr().unwrap();
-    let first = TcpStream::connect(address).unwrap();
-    let hole = pinhole(free(), address);
+    let (target, first) = full();
+    let hole = pinhole(free(), target.local_addr().unwrap());
     let mut watch = relay.tracker().watch(hole.key());
     relay.apply(&[Change::Open(hole)]).unwrap();
     assert!(!relay.tracker().is_on_its_way(&hole.key()), "nobody has come");
@@ -330,3 +335,5 @@ async fn the_firewall_finds_a_port_that_is_free() {
     }
     firewall.stop().unwrap();
 }
+
+mod joints;
