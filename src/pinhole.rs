@@ -69,6 +69,8 @@ pub struct Request {
     pub announcement: Announcement,
     /// The only host that may dial.
     pub initiator: IpAddr,
+    /// The initiator is a load balancer, which must say by a PROXY header that it speaks for this client.
+    pub on_behalf_of: Option<IpAddr>,
     /// The address that the initiator's packets carry as their destination when they reach the gateway.
     pub entrance: IpAddr,
     /// The port of the entrance.
@@ -88,6 +90,7 @@ impl Request {
             session,
             announcement: self.announcement,
             initiator: self.initiator,
+            on_behalf_of: self.on_behalf_of,
             entrance: SocketAddr::new(self.entrance, port),
             target: self.target,
             source: self.source,
@@ -103,6 +106,8 @@ pub enum Leg {
     Listen {
         /// The only host that may dial.
         initiator: IpAddr,
+        /// The initiator is a load balancer, which must say that it speaks for this client.
+        on_behalf_of: Option<IpAddr>,
         /// What it dials.
         entrance: IpAddr,
         /// The port of it.
@@ -136,10 +141,12 @@ impl fmt::Display for Leg {
     /// What happens, for a sentence in the log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Listen { initiator, entrance, port: EntrancePort::Fixed(port) } => {
+            Self::Listen { initiator, entrance, port: EntrancePort::Fixed(port), .. } => {
                 write!(f, "{initiator} dials {}", SocketAddr::new(*entrance, *port))
             }
-            Self::Listen { initiator, entrance, port: EntrancePort::Any } => write!(f, "{initiator} dials {entrance}"),
+            Self::Listen { initiator, entrance, port: EntrancePort::Any, .. } => {
+                write!(f, "{initiator} dials {entrance}")
+            }
             Self::Dial { target, source } => write!(f, "{target} is dialled, seen as {source}"),
         }
     }
@@ -155,6 +162,8 @@ pub struct Pinhole {
     pub announcement: Announcement,
     /// The only host that may dial.
     pub initiator: IpAddr,
+    /// The initiator is a load balancer, which must say by a PROXY header that it speaks for this client.
+    pub on_behalf_of: Option<IpAddr>,
     /// What the initiator dials.
     pub entrance: SocketAddr,
     /// Where the connection really goes.
@@ -236,6 +245,9 @@ impl fmt::Display for Pinhole {
     /// One sentence for the log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {} may dial {}", self.announcement.as_str(), self.initiator, self.entrance)?;
+        if let Some(client) = self.on_behalf_of {
+            write!(f, " for {client}")?;
+        }
         if self.needs_dnat() {
             write!(f, ", goes to {}", self.target)?;
         }
@@ -255,6 +267,7 @@ mod tests {
             session: 1,
             announcement: Announcement::Pasv,
             initiator: "192.0.2.10".parse().unwrap(),
+            on_behalf_of: None,
             entrance: entrance.parse().unwrap(),
             target: target.parse().unwrap(),
             source: source.parse().unwrap(),

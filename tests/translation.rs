@@ -139,7 +139,7 @@ fn play(conversation: &Transcript, piece: usize) -> (u64, u64) {
     let mut player = Player::new(conversation);
     player.restores = false; // the other tests do
     let mut watch = Watch {
-        ends: conversation.ends,
+        ends: conversation.ends.clone(),
         mode: conversation.settings.server_mode,
         to_client: Lines::default(),
         to_server: Lines::default(),
@@ -196,7 +196,7 @@ fn play(conversation: &Transcript, piece: usize) -> (u64, u64) {
 fn rfc6384_no_announcement_of_the_wrong_family_passes_to_either_side() {
     let [_, six_to_four, four_to_six] = conversation::ends();
     for ends in [six_to_four, four_to_six] {
-        let noops = try_all(ends, ServerMode::AsClient);
+        let noops = try_all(&ends, ServerMode::AsClient);
         assert!(noops > 1_000, "{noops} NOOPs");
     }
 }
@@ -205,19 +205,19 @@ fn rfc6384_no_announcement_of_the_wrong_family_passes_to_either_side() {
 fn no_announcement_of_the_wrong_mode_passes_to_either_side() {
     for ends in conversation::ends() {
         for mode in [ServerMode::Passive, ServerMode::Active] {
-            try_all(ends, mode);
+            try_all(&ends, mode);
         }
     }
 }
 
 /// Random conversations between these; the number of NOOPs that the server got.
-fn try_all(ends: Ends, server_mode: ServerMode) -> u64 {
+fn try_all(ends: &Ends, server_mode: ServerMode) -> u64 {
     let (announced, noops) = (Cell::new(0), Cell::new(0));
     let config = Config { cases: 2000, failure_persistence: None, ..Config::default() };
     TestRunner::new(config)
         .run(&conversation::random(), |conversation| {
             let settings = Settings { server_mode, ..conversation.settings };
-            let conversation = Transcript { ends, settings, ..conversation };
+            let conversation = Transcript { ends: ends.clone(), settings, ..conversation };
             for piece in [1, 7, usize::MAX] {
                 let (some, noop) = play(&conversation, piece);
                 announced.set(announced.get() + some);

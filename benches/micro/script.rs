@@ -59,8 +59,7 @@ impl Talk {
             original: address(ORIGINAL),
             source: address(SOURCE),
             server: address(SERVER),
-            announced: None,
-            entrance: None,
+            detour: None,
         };
         let settings = Settings {
             line_length: 4096,
@@ -219,6 +218,7 @@ fn pinhole(number: u16) -> Pinhole {
         session: 1,
         announcement: Announcement::Pasv,
         initiator: [198, 51, 100, 7].into(),
+        on_behalf_of: None,
         entrance: SocketAddr::new(gateway, ENTRANCE + number),
         target: SocketAddr::new([10, 0, 0, 5].into(), 50_000 + number),
         source: [10, 0, 0, 1].into(),

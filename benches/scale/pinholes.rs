@@ -83,6 +83,7 @@ fn request(number: u32) -> Request {
     Request {
         announcement: Announcement::Pasv,
         initiator: IpAddr::V4(Ipv4Addr::new(10, a, b, c)),
+        on_behalf_of: None,
         entrance: IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)),
         entrance_port: EntrancePort::Any,
         target: SocketAddr::from((Ipv4Addr::new(198, 51, 100, 10), 50_000)),
@@ -202,6 +203,7 @@ fn reused(host: &Host) {
                 let asked = Instant::now();
                 let request = Request {
                     initiator: entrance.ip(),
+                    on_behalf_of: None,
                     entrance: entrance.ip(),
                     entrance_port: EntrancePort::Fixed(entrance.port()),
                     target: entrance,

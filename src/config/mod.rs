@@ -275,6 +275,8 @@ pub struct Listener {
 pub struct ProxyProtocol {
     /// Whose connections must begin with one; if there is anybody, nobody else is let in.
     pub accept_from: Vec<IpNet>,
+    /// Whether clients' data connections come from there too.
+    pub data: bool,
     /// What servers are sent.
     pub send: SendHeader,
 }

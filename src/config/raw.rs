@@ -70,6 +70,8 @@ pub(super) struct RawListener {
 pub(super) struct RawProxyProtocol {
     /// Networks whose connections begin with a header, one or a list.
     pub(super) accept_from: Option<OneOrMany>,
+    /// Whether clients' data connections come from there too, each with a header.
+    pub(super) data: Option<Scalar>,
     /// off | v1 | v2: what servers are sent.
     pub(super) send: Option<Scalar>,
 }

@@ -79,6 +79,7 @@ impl From<&Listener> for RawListener {
             passive_ports: listener.passive_ports.and_then(scalar),
             proxy_protocol: Some(RawProxyProtocol {
                 accept_from: list(&listener.proxy_protocol.accept_from),
+                data: scalar(listener.proxy_protocol.data),
                 send: scalar(listener.proxy_protocol.send.as_str()),
             }),
         }

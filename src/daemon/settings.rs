@@ -45,11 +45,12 @@ const RELAYED_PER_SESSION: usize = 4;
 
 /// The relay backend.
 pub(super) fn relay(config: &Config, metrics: &Metrics) -> relay::Settings {
-    let metrics = metrics.clone();
+    let (metrics, within) = (metrics.clone(), config.timeouts.proxy_header);
     relay::Settings {
         connect_timeout: config.timeouts.connect,
         idle_timeout: config.data.idle_timeout,
         most_per_client: (config.limits.sessions_per_client as usize).saturating_mul(RELAYED_PER_SESSION),
+        introduce: Arc::new(move |stream, sender| Box::pin(proxy::header::introduce(stream, sender, within))),
         report: Arc::new(move |incident| match incident {
             Incident::Accept => metrics.accept_error(),
             other => metrics.data_refused(other.as_str()),
@@ -120,6 +121,7 @@ pub(super) fn listener(listener: &config::Listener, path: DataPath) -> proxy::Li
         announced: listener.external.clone(),
         proxy_protocol: proxy::header::ProxyProtocol {
             accept_from: listener.proxy_protocol.accept_from.clone(),
+            data: listener.proxy_protocol.data,
             send: match listener.proxy_protocol.send {
                 config::SendHeader::Off => None,
                 config::SendHeader::V1 => Some(Version::V1),

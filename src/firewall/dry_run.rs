@@ -185,6 +185,7 @@ mod tests {
             session: 1,
             announcement: Announcement::Pasv,
             initiator: [192, 0, 2, 1].into(),
+            on_behalf_of: None,
             entrance: server,
             target: server,
             source: [198, 51, 100, 1].into(),

@@ -54,12 +54,13 @@ impl DataPath {
             }
             (
                 Some(_),
-                Leg::Listen { initiator: client, entrance, .. },
+                Leg::Listen { initiator: client, on_behalf_of, entrance, .. },
                 Leg::Listen { initiator: server, entrance: behind, .. },
             ) => {
                 let for_server = Request {
                     announcement: if server.is_ipv6() { Announcement::Eprt } else { Announcement::Port },
                     initiator: server,
+                    on_behalf_of: None,
                     entrance: behind,
                     entrance_port: EntrancePort::Any,
                     // Joined to whoever comes in by the other: see `relay::joint`.
@@ -73,6 +74,7 @@ impl DataPath {
                     let for_client = Request {
                         announcement: joint.announcement,
                         initiator: client,
+                        on_behalf_of,
                         entrance,
                         target,
                         source: server,

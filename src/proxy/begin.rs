@@ -17,7 +17,7 @@ use super::pipe::Pipe;
 use super::record::Record;
 use super::{ListenerSettings, Live, Shared, upstream};
 use crate::observe::metrics::Rejection;
-use crate::session::{Ends, Session};
+use crate::session::{Detour, Ends, Session};
 use crate::sys;
 
 /// A connection that was admitted, and what it holds until its session has ended. Dropped from first to last.
@@ -75,7 +75,14 @@ pub(super) async fn begin(admitted: Admitted) -> Option<Begun> {
     };
     record.opened(peer, way, source);
     let origin::Face { original, announced, entrance } = origin::face(way, &listener, &shared);
-    let ends = Ends { client: peer, original, source, server: way.server, announced, entrance };
+    let balancer = way.via.filter(|_| listener.proxy_protocol.data).map(|balancer| balancer.ip());
+    let ends = Ends {
+        client: peer,
+        original,
+        source,
+        server: way.server,
+        detour: Detour { announced, entrance, balancer }.boxed(),
+    };
     let settings = if listener.path.terminates() { &live.relayed } else { &live.session };
     let mut session = Session::new(settings.clone(), ends, shared.now());
     if shared.servers.is_without_epsv(way.server) {

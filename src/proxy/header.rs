@@ -11,6 +11,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::net::TcpStream;
@@ -35,6 +36,8 @@ static FAULTS: Limiter = Limiter::per_second(1);
 pub struct ProxyProtocol {
     /// Who must begin with one. If there is anybody, nobody else is let in.
     pub accept_from: Vec<IpNet>,
+    /// Whether data connections of clients come from there too, behind headers of their own.
+    pub data: bool,
     /// What servers are sent before anything else.
     pub send: Option<Version>,
 }
@@ -157,6 +160,12 @@ impl Waiting {
             }
         }
     }
+}
+
+/// The client of a load balancer's data connection, if that says so in time.
+pub async fn introduce(stream: TcpStream, sender: SocketAddr, limit: Duration) -> Option<(TcpStream, IpAddr)> {
+    let (client, _) = timeout(limit, read(&stream, sender)).await.ok()?.ok()?;
+    Some((stream, client.ip()))
 }
 
 /// The client and the address that it dialled, from the header in front of the stream. What is behind that stays in the socket.

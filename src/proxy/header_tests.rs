@@ -124,8 +124,11 @@ async fn a_health_check_may_reset_instead_of_closing() {
 #[test]
 fn who_is_in_the_list_is_believed_and_nobody_else() {
     let networks = ["192.0.2.7/32", "10.0.0.0/8", "2001:db8::/64"];
-    let settings =
-        ProxyProtocol { accept_from: networks.iter().map(|network| network.parse().unwrap()).collect(), send: None };
+    let settings = ProxyProtocol {
+        accept_from: networks.iter().map(|network| network.parse().unwrap()).collect(),
+        data: false,
+        send: None,
+    };
     assert!(settings.is_expected() && !ProxyProtocol::default().is_expected());
     for (sender, trusted) in [
         ("192.0.2.7", true),

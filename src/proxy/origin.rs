@@ -124,6 +124,10 @@ pub fn find(
 /// What of this host a client on this way sees.
 pub fn face(way: Way, listener: &ListenerSettings, shared: &Shared) -> Face {
     let announced = of_family(&listener.announced, way.original.ip());
+    if listener.proxy_protocol.data && way.via.is_some() {
+        // What was dialled is the load balancer's: from there data connections come where its control connection came.
+        return Face { original: way.original, announced, entrance: Some(way.local.ip()) };
+    }
     face_of(way, announced, listener.path.own_addresses_only(), |address| shared.is_own(address))
 }
 

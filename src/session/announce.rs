@@ -96,6 +96,7 @@ impl Session {
         let request = Request {
             announcement,
             initiator: self.ends.server.ip(),
+            on_behalf_of: None,
             entrance,
             entrance_port: if own { EntrancePort::Fixed(says.port()) } else { EntrancePort::Any },
             target: says,
@@ -152,11 +153,13 @@ impl Session {
         }
         self.knows_epsv(notation);
         // C dials O:q, it arrives at S:p, and S sees P. In forward mode O is S and the entrance is the target.
-        let entrance = self.ends.entrance.unwrap_or(self.ends.original.ip());
+        let entrance = self.ends.entrance();
         let own = entrance == self.ends.server.ip();
+        let (initiator, on_behalf_of) = self.ends.dialler();
         let request = Request {
             announcement,
-            initiator: self.ends.client.ip(),
+            initiator,
+            on_behalf_of,
             entrance,
             entrance_port: if own { EntrancePort::Fixed(port) } else { EntrancePort::Any },
             target: SocketAddr::new(self.ends.server.ip(), port),
@@ -198,7 +201,7 @@ impl Session {
                 self.forward_parts(&held.spliced(new.as_deref()), command.name, command.verb, kind, effects);
             }
         } else if let Some(held) = self.held_reply.take_if(|held| held.id == id) {
-            let ip = self.ends.announced.unwrap_or(self.ends.original.ip());
+            let ip = self.ends.announced();
             let new = held.announced(SocketAddr::new(ip, port), effects);
             effects.send(Side::Client, &held.spliced(new.as_deref()));
             self.data.granted(id, held.announcement, now);

@@ -99,8 +99,9 @@ impl Session {
     /// `EPSV`, `EPSV 1`, `EPSV 2`, `EPSV ALL` (RFC 2428 §3). A family other than the client's is answered here, since the
     /// data connection could not be made: the client talks to us in its own.
     fn epsv(&mut self, line: &[u8], command: &Command<'_>, effects: &mut Effects) {
-        // A 229 names no address, so the client dials the one that it dialled before; nothing of ours is there.
-        if self.ends.entrance.is_some_and(|entrance| entrance != self.ends.original.ip()) {
+        // A 229 names no address, so the client dials the one that it dialled before; nothing of ours is there, unless a load
+        // balancer brings that too.
+        if !self.ends.is_balanced() && self.ends.entrance() != self.ends.original.ip() {
             return self.refuse(Refusal::Pinhole, Local::NoExtendedPassive, effects);
         }
         let argument = command.argument.trim_ascii();

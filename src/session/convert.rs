@@ -62,9 +62,10 @@ impl Session {
         if self.settings.server_mode != ServerMode::Active {
             return self.ask(line, command, announcement, effects);
         }
-        let listen = |initiator, entrance| Leg::Listen { initiator, entrance, port: EntrancePort::Any };
-        let client = listen(self.ends.client.ip(), self.ends.entrance.unwrap_or(self.ends.original.ip()));
-        let server = listen(self.ends.server.ip(), self.ends.source.ip());
+        let port = EntrancePort::Any;
+        let listen = |(initiator, on_behalf_of), entrance| Leg::Listen { initiator, on_behalf_of, entrance, port };
+        let client = listen(self.ends.dialler(), self.ends.entrance());
+        let server = listen((self.ends.server.ip(), None), self.ends.source.ip());
         let id = self.join(announcement, client, server, effects);
         let held = Held::of_ours(id, announcement, self.servers_own(true));
         self.held_command = Some(Box::new(held));
@@ -143,7 +144,7 @@ impl Session {
     ) {
         self.close_pinhole(effects);
         self.in_force(id, announcement, now);
-        let shown = SocketAddr::new(self.ends.announced.unwrap_or(self.ends.original.ip()), port);
+        let shown = SocketAddr::new(self.ends.announced(), port);
         let (before, after) = translate::line(announcement);
         let text = match shown {
             SocketAddr::V4(shown) if announcement == Announcement::Pasv => address::write_commas(*shown.ip(), port),

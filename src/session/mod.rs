@@ -40,7 +40,7 @@ use announce::Held;
 use effect::{Effect, Effects, EndReason, Event, Millis, Note, PinholeId, Refusal, Side};
 use pending::{Kind, Pending};
 use replies::Local;
-pub use settings::{Ends, ServerMode, Settings};
+pub use settings::{Detour, Ends, ServerMode, Settings};
 
 /// How the control channel is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// The four addresses of a session, none of them an IPv4-mapped IPv6 address. Those that the client sees (`C`, `O`) are of one
 /// family, and so are those that the server sees (`P`, `S`). Where the two families differ, the session translates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ends {
     /// `C`: peer of the client-side control connection.
     pub client: SocketAddr,
@@ -18,13 +18,50 @@ pub struct Ends {
     pub source: SocketAddr,
     /// `S`: peer of the server-side control connection.
     pub server: SocketAddr,
+    /// Where the client's data connections take another way than its control connection. Few sessions have one.
+    pub detour: Option<Box<Detour>>,
+}
+
+/// What is different for the data connections that a client dials.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detour {
     /// What to tell the client instead of `O`'s address, if the gateway is known under another one.
     pub announced: Option<IpAddr>,
     /// Where the packets that the client then sends arrive, if not at `O`'s address.
     pub entrance: Option<IpAddr>,
+    /// The load balancer that brings them, each behind a PROXY header.
+    pub balancer: Option<IpAddr>,
+}
+
+impl Detour {
+    /// As a part of [`Ends`]: `None` if nothing is different.
+    pub fn boxed(self) -> Option<Box<Self>> {
+        (self != Self::default()).then(|| Box::new(self))
+    }
 }
 
 impl Ends {
+    /// The address that the client is told.
+    pub fn announced(&self) -> IpAddr {
+        self.detour.as_ref().and_then(|detour| detour.announced).unwrap_or(self.original.ip())
+    }
+
+    /// Where what the client sends there arrives.
+    pub fn entrance(&self) -> IpAddr {
+        self.detour.as_ref().and_then(|detour| detour.entrance).unwrap_or(self.original.ip())
+    }
+
+    /// Whether a load balancer brings the client's data connections.
+    pub fn is_balanced(&self) -> bool {
+        self.detour.as_ref().is_some_and(|detour| detour.balancer.is_some())
+    }
+
+    /// Who dials where the client is to: the initiator, and whom it must speak for.
+    pub fn dialler(&self) -> (IpAddr, Option<IpAddr>) {
+        let balancer = self.detour.as_ref().and_then(|detour| detour.balancer);
+        balancer.map_or((self.client.ip(), None), |balancer| (balancer, Some(self.client.ip())))
+    }
+
     /// Whether client and server are of different address families.
     pub fn differ(&self) -> bool {
         self.client.is_ipv6() != self.server.is_ipv6()

@@ -225,6 +225,7 @@ impl Lab {
             session: 1,
             announcement: Announcement::Pasv,
             initiator: plan.client,
+            on_behalf_of: None,
             entrance,
             target,
             source: if nat { plan.far } else { plan.client },

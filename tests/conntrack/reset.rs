@@ -212,6 +212,7 @@ fn the_firewall_thread_does_it_after_closing_the_pinhole() {
     let request = ftpgate::pinhole::Request {
         announcement: ftpgate::pinhole::Announcement::Pasv,
         initiator: plan.client,
+        on_behalf_of: None,
         entrance: plan.near,
         entrance_port: ftpgate::pinhole::EntrancePort::Any,
         target,

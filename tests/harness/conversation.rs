@@ -53,8 +53,7 @@ pub fn ends() -> [Ends; 3] {
         original: original.parse().unwrap(),
         source: source.parse().unwrap(),
         server: server.parse().unwrap(),
-        announced: None,
-        entrance: None,
+        detour: None,
     };
     [
         ends("10.0.0.7:40001", "203.0.113.5:21", "198.51.100.1:40001", "203.0.113.5:21"),

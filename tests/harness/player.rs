@@ -26,7 +26,7 @@ impl Player {
     /// A session at its start, or after the login if the transcript says so.
     pub fn new(transcript: &Transcript) -> Self {
         let now = Millis(1_000_000);
-        let session = Session::new(transcript.settings, transcript.ends, now);
+        let session = Session::new(transcript.settings, transcript.ends.clone(), now);
         let mut player = Self {
             session,
             restores: true,

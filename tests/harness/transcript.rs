@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use ftpgate::pinhole::Traffic;
 use ftpgate::session::effect::Side;
-use ftpgate::session::{Ends, ServerMode, Settings};
+use ftpgate::session::{Detour, Ends, ServerMode, Settings};
 
 use super::notation;
 
@@ -135,6 +135,7 @@ struct Header {
     server: Option<SocketAddr>,
     announced: Option<IpAddr>,
     entrance: Option<IpAddr>,
+    balancer: Option<IpAddr>,
     logged_in: Option<bool>,
     settings: Settings,
 }
@@ -159,6 +160,7 @@ impl Default for Header {
             server: None,
             announced: None,
             entrance: None,
+            balancer: None,
             logged_in: None,
             settings,
         }
@@ -177,6 +179,7 @@ impl Header {
             ["server", value] => self.server = Some(value_of(value)?),
             ["announced", value] => self.announced = Some(value_of(value)?),
             ["entrance", value] => self.entrance = Some(value_of(value)?),
+            ["balancer", value] => self.balancer = Some(value_of(value)?),
             ["login", "done"] => self.logged_in = Some(true),
             ["login", "no"] => self.logged_in = Some(false),
             ["set", "line_length", value] => self.settings.line_length = value_of(value)?,
@@ -201,8 +204,7 @@ impl Header {
             original: self.original.ok_or_else(|| missing("original"))?,
             source: self.source.ok_or_else(|| missing("source"))?,
             server: self.server.ok_or_else(|| missing("server"))?,
-            announced: self.announced,
-            entrance: self.entrance,
+            detour: Detour { announced: self.announced, entrance: self.entrance, balancer: self.balancer }.boxed(),
         };
         let logged_in = self.logged_in.ok_or_else(|| missing("login"))?;
         Ok(Transcript { name: name.to_owned(), ends, settings: self.settings, logged_in, steps })

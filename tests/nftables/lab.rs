@@ -241,7 +241,16 @@ pub(crate) fn nobody_arrived(listener: &TcpListener) -> bool {
 /// A pinhole that lasts long enough for any test.
 pub(crate) fn pinhole(initiator: IpAddr, entrance: SocketAddr, target: SocketAddr, source: IpAddr) -> Pinhole {
     let lifetime = Duration::from_secs(60);
-    Pinhole { session: 1, announcement: Announcement::Pasv, initiator, entrance, target, source, lifetime }
+    Pinhole {
+        session: 1,
+        announcement: Announcement::Pasv,
+        initiator,
+        on_behalf_of: None,
+        entrance,
+        target,
+        source,
+        lifetime,
+    }
 }
 
 /// Opens these in one transaction.

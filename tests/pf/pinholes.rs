@@ -64,7 +64,16 @@ fn pinhole(index: u8) -> impl Strategy<Value = Pinhole> {
             );
             let initiator = host(ipv6, base + 20);
             let source = if translated { host(ipv6, base + 30) } else { initiator };
-            Pinhole { session: 3, announcement, initiator, entrance, target, source, lifetime: Duration::from_secs(60) }
+            Pinhole {
+                session: 3,
+                announcement,
+                initiator,
+                on_behalf_of: None,
+                entrance,
+                target,
+                source,
+                lifetime: Duration::from_secs(60),
+            }
         },
     )
 }

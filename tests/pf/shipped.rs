@@ -83,7 +83,16 @@ fn cases(reverse: &[bool]) -> Vec<Case> {
                         (client, own(dialled, server, 50000, 61000), SocketAddr::new(server, 50000), seen)
                     };
                     let lifetime = Duration::from_secs(60);
-                    let pinhole = Pinhole { session: 3, announcement, initiator, entrance, target, source, lifetime };
+                    let pinhole = Pinhole {
+                        session: 3,
+                        announcement,
+                        initiator,
+                        on_behalf_of: None,
+                        entrance,
+                        target,
+                        source,
+                        lifetime,
+                    };
                     let clients = if *reverse { "em0" } else { "em1" };
                     let servers = if *reverse { "em2" } else { "em0" };
                     let (entering, leaving) =

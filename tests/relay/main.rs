@@ -10,6 +10,7 @@
 #[path = "../lab/mod.rs"]
 mod lab;
 
+mod balancer;
 mod endings;
 mod families;
 mod many;

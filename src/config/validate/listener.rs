@@ -24,6 +24,13 @@ pub(super) fn all(raw: Vec<RawListener>, system: System, relayed: bool) -> Keyed
         let listener = one(index, raw, system)?;
         if relayed {
             own_addresses_only(index, &listener)?;
+        } else if listener.proxy_protocol.data {
+            let fault = Fault::new(
+                "a packet filter cannot read the PROXY headers of data connections",
+                "use firewall.backend: relay, or remove data and let data connections come by themselves \
+                 (docs/proxy-protocol.md)",
+            );
+            return Err((format!("listeners[{index}].proxy_protocol.data"), fault));
         }
         apart(index, &listener, &listeners)?;
         listeners.push(listener);

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use super::super::raw::{OneOrMany, RawProxyProtocol, Scalar};
 use super::super::values::Fault;
 use super::super::{Mode, ProxyProtocol, SendHeader};
-use super::{Keyed, keyed, not_mapped, word};
+use super::{Keyed, keyed, not_mapped, switch, word};
 
 /// One listener's section.
 pub(super) fn section(key: &str, raw: RawProxyProtocol, mode: Mode) -> Keyed<ProxyProtocol> {
@@ -32,7 +32,16 @@ pub(super) fn section(key: &str, raw: RawProxyProtocol, mode: Mode) -> Keyed<Pro
         );
         return Err((send_key, fault));
     }
-    Ok(ProxyProtocol { accept_from, send })
+    let data_key = format!("{key}.data");
+    let data = switch(&data_key, raw.data.as_ref(), false)?;
+    if data && accept_from.is_empty() {
+        let fault = Fault::new(
+            "nobody is known who could bring data connections",
+            "name the load balancer in accept_from, or remove data",
+        );
+        return Err((data_key, fault));
+    }
+    Ok(ProxyProtocol { accept_from, data, send })
 }
 
 /// A network, or one address.
@@ -102,7 +111,10 @@ mod tests {
             (REVERSE, "{ accept_from: [192.0.2.7, 10.0.0.1/8] }", "accept_from[1]", "behind its prefix", "10.0.0.0/8"),
             (REVERSE, "{ accept_from: 10.0.0.0/33 }", "accept_from[0]", "neither", ""),
             (REVERSE, "{ accept_from: \"::ffff:192.0.2.7\" }", "accept_from[0]", "written as IPv6", "192.0.2.7"),
-            (REVERSE, "{ trust: 192.0.2.7 }", "trust", "unknown key", "accept_from, send"),
+            (REVERSE, "{ trust: 192.0.2.7 }", "trust", "unknown key", "accept_from, data, send"),
+            (REVERSE, "{ data: true }", "data", "nobody is known", "accept_from"),
+            (REVERSE, "{ data: maybe }", "data", "\"maybe\"", "true or false"),
+            (REVERSE, "{ accept_from: 192.0.2.7, data: true }", "data", "cannot read", "backend: relay"),
         ] {
             let error = with(mode, section).expect_err(section);
             assert_eq!(error.key, format!("listeners[0].proxy_protocol.{key}"), "{error}");

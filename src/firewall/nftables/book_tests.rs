@@ -13,6 +13,7 @@ fn pinhole(entrance: &str, target: &str, source: &str) -> Pinhole {
         session: 1,
         announcement: Announcement::Pasv,
         initiator: "192.0.2.10".parse().unwrap(),
+        on_behalf_of: None,
         entrance: entrance.parse().unwrap(),
         target: target.parse().unwrap(),
         source: source.parse().unwrap(),

@@ -67,6 +67,7 @@ mod tests {
             session: 1,
             announcement: Announcement::Pasv,
             initiator: [198, 51, 100, 7].into(),
+            on_behalf_of: None,
             entrance: at,
             target: at,
             source: [198, 51, 100, 7].into(),

@@ -15,6 +15,7 @@ fn pinhole(session: SessionId, port: u16) -> Pinhole {
         session,
         announcement: Announcement::Pasv,
         initiator: "192.0.2.10".parse().unwrap(),
+        on_behalf_of: None,
         entrance: SocketAddr::from(([203, 0, 113, 1], port)),
         target: SocketAddr::from(([10, 0, 0, 5], 50000)),
         source: "10.0.0.1".parse().unwrap(),

@@ -266,6 +266,7 @@ fn trial(ipv6: bool) -> Pinhole {
         session: REHEARSAL,
         announcement: Announcement::Eprt,
         initiator: host(1),
+        on_behalf_of: None,
         entrance: SocketAddr::new(host(2), 50000),
         target: SocketAddr::new(host(3), 50001),
         source: host(4),

@@ -106,7 +106,8 @@ pub(super) struct Book {
 
 /// Whom a pinhole serves: the client dials in passive mode, and is dialled in active mode.
 pub(super) fn client(pinhole: &Pinhole) -> IpAddr {
-    if pinhole.announcement.is_active() { pinhole.target.ip() } else { pinhole.initiator }
+    let dialler = pinhole.on_behalf_of.unwrap_or(pinhole.initiator);
+    if pinhole.announcement.is_active() { pinhole.target.ip() } else { dialler }
 }
 
 impl Book {
@@ -215,6 +216,19 @@ impl Book {
             self.doors.remove(&entrance);
         }
         expected.filter(|expected| Instant::now() < expected.until).map(|expected| expected.pinhole)
+    }
+
+    /// For whom this peer must speak, if it is a load balancer that is expected.
+    pub(super) fn speaks_for(&mut self, entrance: SocketAddr, number: Number, peer: IpAddr) -> Option<IpAddr> {
+        let expected = self.door(entrance, number)?.expected.get(&peer)?;
+        expected.pinhole.on_behalf_of.filter(|_| Instant::now() < expected.until)
+    }
+
+    /// Takes the pinhole of a load balancer that has spoken for the right client; shuts the door behind the last.
+    pub(super) fn admit_introduced(&mut self, entrance: SocketAddr, peer: IpAddr) -> Option<Pinhole> {
+        let expected = self.doors.get_mut(&entrance)?.expected.remove(&peer);
+        self.shut_doors();
+        expected.map(|expected| expected.pinhole)
     }
 
     /// Forgets who has not come in time, and says when the next one's time is over; `None` when the door is shut.

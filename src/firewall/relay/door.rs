@@ -7,6 +7,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
@@ -22,6 +23,9 @@ use crate::sys;
 
 /// Back-off after an accept that failed: from the first to the second, doubling. Who knocks waits meanwhile.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// Load balancers' connections whose header may be awaited at a time.
+const MOST_INTRODUCTIONS: usize = 1024;
 
 /// Listens, from now on.
 ///
@@ -107,18 +111,62 @@ pub(super) fn admit(
     // Until all has passed, whatever ends it resets it. A socket that was reset already may refuse.
     let _ = sys::reset_on_close(&stream, true);
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-    let Some(pinhole) = book.admit(entrance, number, peer.ip()) else {
-        shared.report(Incident::WrongPeer);
-        tracing::debug!(%entrance, %peer, "refused a data connection: its peer is not the one that is expected");
+    if book.speaks_for(entrance, number, peer.ip()).is_some() {
+        introduce(shared, entrance, number, stream, peer);
         return None;
+    }
+    let Some(pinhole) = book.admit(entrance, number, peer.ip()) else {
+        return turn_away(shared, entrance, peer);
     };
     if joint::waits(&pinhole) {
         book.meetings.arrive(pinhole.key(), stream);
         return None;
     }
-    let awaited = book.meet(&pinhole);
-    let ended = shared.begin(book, &pinhole, peer);
-    Some(Guest { ended, stream, pinhole, awaited })
+    Some(Guest::new(shared, book, pinhole, stream, peer))
+}
+
+fn turn_away(shared: &Shared, entrance: SocketAddr, peer: SocketAddr) -> Option<Guest> {
+    shared.report(Incident::WrongPeer);
+    tracing::debug!(%entrance, %peer, "refused a data connection: its peer is not the one that is expected");
+    None
+}
+
+impl Guest {
+    fn new(shared: &Arc<Shared>, book: &mut Book, pinhole: Pinhole, stream: TcpStream, peer: SocketAddr) -> Self {
+        let awaited = book.meet(&pinhole);
+        let ended = shared.begin(book, &pinhole, peer);
+        Self { ended, stream, pinhole, awaited }
+    }
+}
+
+/// A load balancer's connection says for whom it is before anything else. The door stays open meanwhile: whoever that is, the
+/// right one may come next.
+fn introduce(shared: &Arc<Shared>, entrance: SocketAddr, number: Number, stream: TcpStream, peer: SocketAddr) {
+    if shared.introductions.fetch_add(1, Ordering::Relaxed) >= MOST_INTRODUCTIONS {
+        shared.introductions.fetch_sub(1, Ordering::Relaxed);
+        return shared.report(Incident::NoHeader);
+    }
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        let introduced = (shared.settings.introduce)(stream, peer).await;
+        shared.introductions.fetch_sub(1, Ordering::Relaxed);
+        let Some((stream, client)) = introduced else {
+            tracing::debug!(%entrance, %peer, "refused a data connection: its load balancer sent no good PROXY header");
+            return shared.report(Incident::NoHeader);
+        };
+        let mut book = shared.book();
+        let guest = match book.speaks_for(entrance, number, peer.ip()) {
+            Some(expected) if expected == client => {
+                let pinhole = book.admit_introduced(entrance, peer.ip());
+                pinhole.map(|pinhole| Guest::new(&shared, &mut book, pinhole, stream, peer))
+            }
+            _ => turn_away(&shared, entrance, peer),
+        };
+        drop(book);
+        if let Some(guest) = guest {
+            let_in(&shared, guest);
+        }
+    });
 }
 
 /// Looks at all who have knocked at the door of a pinhole, now.

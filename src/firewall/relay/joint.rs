@@ -146,6 +146,7 @@ fn begin(
         session,
         announcement: calls.announcement,
         initiator: peer.ip(),
+        on_behalf_of: None,
         // What the server would have dialled; no other connection with it has this port at this moment.
         entrance: server.local_addr().unwrap_or(SocketAddr::new(source, 0)),
         target: calls.client.0,

@@ -17,10 +17,13 @@ mod door;
 mod joint;
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use self::book::{Book, Claim};
@@ -29,6 +32,11 @@ use super::tracking::{Counters, Event, Flow, Follow, Kind, Snapshot, TcpState, W
 use super::{Backend, Change, Error, ErrorKind, Habits};
 use crate::pinhole::{Key, Pinhole, SessionId};
 use crate::sys;
+
+/// Takes the PROXY header off a connection that this peer has made, and says who the client is; `None`: there is no good header.
+pub type Introduce = Arc<
+    dyn Fn(TcpStream, SocketAddr) -> Pin<Box<dyn Future<Output = Option<(TcpStream, IpAddr)>> + Send>> + Send + Sync,
+>;
 
 /// What the administrator set.
 #[derive(Clone)]
@@ -40,6 +48,8 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// Most data connections of one client's address at a time.
     pub most_per_client: usize,
+    /// Finds out for whom a load balancer speaks.
+    pub introduce: Introduce,
     /// Is told what is to be counted.
     pub report: Arc<dyn Fn(Incident) + Send + Sync>,
 }
@@ -55,6 +65,8 @@ impl fmt::Debug for Settings {
 pub enum Incident {
     /// It is not the host that the entrance was announced to. The entrance stays open for that one.
     WrongPeer,
+    /// It comes from the load balancer, and does not say for whom.
+    NoHeader,
     /// The target refused the connection, or cannot be reached.
     Connect,
     /// The target did not answer within `timeouts.connect`.
@@ -65,12 +77,13 @@ pub enum Incident {
 
 impl Incident {
     /// Those who were turned away, for tables of metrics.
-    pub const REFUSED: [Self; 3] = [Self::WrongPeer, Self::Connect, Self::ConnectTimeout];
+    pub const REFUSED: [Self; 4] = [Self::WrongPeer, Self::NoHeader, Self::Connect, Self::ConnectTimeout];
 
     /// The word that logs and metrics use.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::WrongPeer => "wrong_peer",
+            Self::NoHeader => "no_header",
             Self::Connect => "connect",
             Self::ConnectTimeout => "connect_timeout",
             Self::Accept => "accept",
@@ -87,6 +100,8 @@ struct Shared {
     /// Locked after `book` where both are.
     watches: Watches,
     pipes: copy::Pipes,
+    /// Load balancers' connections whose header is awaited.
+    introductions: AtomicUsize,
 }
 
 impl Shared {
@@ -134,6 +149,7 @@ impl Relay {
             book: Mutex::default(),
             watches: Watches::default(),
             pipes: copy::Pipes::default(),
+            introductions: AtomicUsize::new(0),
         };
         Ok(Self { shared: Arc::new(shared), runtime: Some(runtime) })
     }

@@ -18,7 +18,20 @@ const PATIENCE: Duration = Duration::from_secs(10);
 fn settings(idle_timeout: Duration) -> (Settings, Receiver<Incident>) {
     let (sender, incidents) = channel();
     let report = Arc::new(move |incident| sender.send(incident).unwrap_or_default());
-    (Settings { connect_timeout: PATIENCE, idle_timeout, most_per_client: 2, report }, incidents)
+    (
+        Settings {
+            connect_timeout: PATIENCE,
+            idle_timeout,
+            most_per_client: 2,
+            introduce: nobody_is_introduced(),
+            report,
+        },
+        incidents,
+    )
+}
+
+fn nobody_is_introduced() -> Introduce {
+    Arc::new(|_, _| Box::pin(std::future::ready(None)))
 }
 
 fn start() -> (Relay, Receiver<Incident>) {
@@ -36,6 +49,7 @@ fn pinhole(entrance: SocketAddr, target: SocketAddr) -> Pinhole {
         session: 1,
         announcement: Announcement::Pasv,
         initiator: "127.0.0.1".parse().unwrap(),
+        on_behalf_of: None,
         entrance,
         target,
         source: "127.0.0.9".parse().unwrap(),
@@ -318,6 +332,7 @@ async fn the_firewall_finds_a_port_that_is_free() {
     let request = Request {
         announcement: hole.announcement,
         initiator: hole.initiator,
+        on_behalf_of: None,
         entrance: hole.entrance.ip(),
         entrance_port: EntrancePort::Fixed(port),
         target: hole.target,

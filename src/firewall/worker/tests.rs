@@ -21,6 +21,7 @@ fn fixed(port: u16) -> Request {
     Request {
         announcement: Announcement::Pasv,
         initiator: [192, 0, 2, 1].into(),
+        on_behalf_of: None,
         entrance: [203, 0, 113, 5].into(),
         entrance_port: EntrancePort::Fixed(port),
         target: SocketAddr::from(([203, 0, 113, 5], port)),

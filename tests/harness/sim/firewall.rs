@@ -47,7 +47,7 @@ impl Firewall {
         let (initiator, target, entrance, source) = if request.announcement.is_active() {
             (server, client, ends.source.ip(), ends.original.ip())
         } else {
-            (client, server, ends.entrance.unwrap_or(ends.original.ip()), ends.source.ip())
+            (client, server, ends.entrance(), ends.source.ip())
         };
         assert_eq!(request.initiator, initiator, "who dials: {request:?}");
         assert_eq!(request.target.ip(), target, "a pinhole to a host that is not a peer: {request:?}");
@@ -72,12 +72,12 @@ impl Firewall {
                     && target.port().min(to.port()) >= 1024
             }
             (
-                Leg::Listen { initiator, entrance, port: EntrancePort::Any },
-                Leg::Listen { initiator: from, entrance: at, port: EntrancePort::Any },
+                Leg::Listen { initiator, on_behalf_of: None, entrance, port: EntrancePort::Any },
+                Leg::Listen { initiator: from, on_behalf_of: None, entrance: at, port: EntrancePort::Any },
                 ServerMode::Active,
             ) => {
                 !joint.announcement.is_active()
-                    && (initiator, entrance) == (ends.client.ip(), ends.entrance.unwrap_or(ends.original.ip()))
+                    && (initiator, entrance) == (ends.client.ip(), ends.entrance())
                     && (from, at) == (ends.server.ip(), ends.source.ip())
             }
             _ => false,

@@ -13,8 +13,8 @@ pub mod text;
 pub mod watch;
 pub mod world;
 
-use ftpgate::session::Ends;
 use ftpgate::session::effect::EndReason;
+use ftpgate::session::{Detour, Ends};
 
 /// Who behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,12 +66,15 @@ pub fn topologies() -> [Ends; 8] {
         original: original.parse().unwrap(),
         source: source.parse().unwrap(),
         server: server.parse().unwrap(),
-        announced: None,
-        entrance: None,
+        detour: None,
     };
     let behind = Ends {
-        announced: Some("203.0.113.1".parse().unwrap()),
-        entrance: Some("192.168.0.2".parse().unwrap()),
+        detour: Detour {
+            announced: Some("203.0.113.1".parse().unwrap()),
+            entrance: Some("192.168.0.2".parse().unwrap()),
+            balancer: None,
+        }
+        .boxed(),
         ..ends("198.51.100.7:40001", "192.168.0.2:21", "10.0.0.1:50001", "10.0.0.5:21")
     };
     [

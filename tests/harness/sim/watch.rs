@@ -106,7 +106,7 @@ impl Watch {
         if is_masked(line) {
             return;
         }
-        let shown = self.ends.announced.unwrap_or(self.ends.original.ip());
+        let shown = self.ends.announced();
         let in_force = match line.get(..3) {
             // It has no room for what an IPv6 client could dial.
             Some(b"227") if self.ends.client.is_ipv6() => false,

@@ -75,7 +75,7 @@ struct World {
 /// Runs one seed to its end.
 pub fn run(seed: u64, profile: Profile, trace: bool) -> Summary {
     let mut random = Random::new(seed);
-    let ends = *random.pick(&topologies());
+    let ends = random.pick(&topologies()).clone();
     let settings = Settings {
         line_length: if profile.is_strict() { *random.pick(&[128, 512, 4096]) } else { *random.pick(&[40, 100, 512]) },
         pipeline: *random.pick(&[1, 2, 3, 8, 32]),
@@ -93,7 +93,7 @@ pub fn run(seed: u64, profile: Profile, trace: bool) -> Summary {
         ]),
     };
     let now = 1_000;
-    let session = Session::new(settings, ends, Millis(now));
+    let session = Session::new(settings, ends.clone(), Millis(now));
     let state = serde_json::from_str(&serde_json::to_string(&session).unwrap()).unwrap();
     let client = Client::new(&ends, settings.server_mode, profile.nasty_client, &mut random);
     let server = Server::new(&ends, profile.hostile_server);
@@ -101,7 +101,7 @@ pub fn run(seed: u64, profile: Profile, trace: bool) -> Summary {
         random,
         profile,
         trace,
-        ends,
+        ends: ends.clone(),
         settings,
         now,
         session,

@@ -69,7 +69,16 @@ fn pinhole(reverse: bool, transparent: bool, announcement: Announcement, ipv6: b
         let target = SocketAddr::new(server, 50000);
         (client, SocketAddr::new(dialled, if dialled == server { 50000 } else { 61000 }), target, seen)
     };
-    Pinhole { session: 3, announcement, initiator, entrance, target, source, lifetime: Duration::from_secs(60) }
+    Pinhole {
+        session: 3,
+        announcement,
+        initiator,
+        on_behalf_of: None,
+        entrance,
+        target,
+        source,
+        lifetime: Duration::from_secs(60),
+    }
 }
 
 fn cuts(ipv6: bool) -> [Cut; 2] {

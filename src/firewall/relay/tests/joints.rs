@@ -21,6 +21,7 @@ fn path() -> (DataPath, Tracker, Receiver<Incident>) {
 async fn both_dial(path: &DataPath) -> Lease {
     let listen = |initiator: &str| Leg::Listen {
         initiator: initiator.parse().unwrap(),
+        on_behalf_of: None,
         entrance: "127.0.0.9".parse().unwrap(),
         port: EntrancePort::Any,
     };
