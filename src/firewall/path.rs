@@ -44,8 +44,8 @@ impl DataPath {
         let firewall = self.firewall.clone();
         match (&self.relay, joint.client, joint.server) {
             (Some(relay), Leg::Dial { target: client, source: seen }, Leg::Dial { target: server, source }) => {
-                let calls =
-                    Calls { announcement: joint.announcement, client: (client, seen), server: (server, source) };
+                let Joint { announcement, protection, .. } = joint;
+                let calls = Calls { announcement, client: (client, seen), server: (server, source), protection };
                 let (relay, asked) = (relay.clone(), Instant::now());
                 Opening::in_steps(async move {
                     let pinhole = relay.dial(session, calls).await?;
@@ -67,6 +67,7 @@ impl DataPath {
                     target: SocketAddr::new(client, 0),
                     source: entrance,
                     lifetime: joint.lifetime,
+                    protection: joint.protection,
                 };
                 Opening::in_steps(async move {
                     let behind = firewall.open(session, for_server).await?;

@@ -6,7 +6,8 @@
 //! - `reply`: reply codes and multi-line replies;
 //! - `address`: the four notations for an address and a port, and where in the line they stand;
 //! - `splice`: replaces those digits and nothing else;
-//! - `proxy_header`: the PROXY protocol, versions 1 and 2.
+//! - `proxy_header`: the PROXY protocol, versions 1 and 2;
+//! - `tls_record`: where in a TLS connection of others one record ends and the next begins.
 //!
 //! Not here: which command answers what, what is allowed, any I/O. Imports `std`, `memchr` and `serde` only; no function
 //! panics on any input.
@@ -18,3 +19,4 @@ pub mod proxy_header;
 pub mod reply;
 pub mod splice;
 pub mod telnet;
+pub mod tls_record;
