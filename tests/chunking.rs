@@ -10,6 +10,7 @@ mod harness;
 
 use std::collections::VecDeque;
 
+use ftpgate::session::Ftps;
 use ftpgate::session::effect::{Effect, Note, Refusal, Side};
 use harness::conversation;
 use harness::notation;
@@ -62,7 +63,7 @@ struct Driver<'a> {
     outcome: Outcome,
     sockets: [VecDeque<u8>; 2],
     closing: [bool; 2],
-    /// Answers every pinhole at once, if the conversation does not say when.
+    /// Answers every pinhole and every handshake at once, if the conversation does not say when.
     grants: bool,
     cut: &'a mut Cut<'a>,
 }
@@ -119,11 +120,14 @@ impl<'a> Driver<'a> {
 
     fn give(&mut self, input: &Input) {
         let mut asked = Vec::new();
+        let mut secures = None;
         let outcome = &mut self.outcome;
         self.player.give(input, &mut |effect| {
             outcome.see(effect);
-            if let Effect::Open(id, request) = effect {
-                asked.push((id.0, request.target.port()));
+            match effect {
+                Effect::Open(id, request) => asked.push((id.0, request.target.port())),
+                Effect::Secure(side) => secures = Some(*side),
+                _ => {}
             }
         });
         if !self.grants {
@@ -132,6 +136,9 @@ impl<'a> Driver<'a> {
         for (id, port) in asked {
             let answer = if id % 4 == 3 { Input::Refused(id) } else { Input::Granted(id, 50_000 | port) };
             self.give(&answer);
+        }
+        if let Some(side) = secures {
+            self.give(&Input::Secured(side));
         }
     }
 }
@@ -193,7 +200,7 @@ fn assert_same(whole: &Outcome, other: &Outcome, how: &str) {
 fn c38_recorded_conversations_mean_the_same_in_pieces() {
     let all = transcript::all();
     assert!(!all.is_empty());
-    for transcript in all {
+    for transcript in all.into_iter().filter(|each| !each.as_it_is) {
         let name = &transcript.name;
         let whole = Driver::run(&transcript, false, &mut |waiting| waiting);
         assert_same(&whole, &Driver::run(&transcript, false, &mut |_| 1), &format!("{name} byte by byte"));
@@ -208,7 +215,9 @@ fn c38_recorded_conversations_mean_the_same_in_pieces() {
 #[test]
 fn c38_recorded_conversations_mean_the_same_joined() {
     let mut joined_some = false;
-    for transcript in transcript::all() {
+    // While PROT waits for the answers before it the client is not read: a server that answers what was not read yet is another one.
+    let waits = |each: &Transcript| each.as_it_is || matches!(each.security.ftps, Ftps::Terminate | Ftps::Bridge);
+    for transcript in transcript::all().into_iter().filter(|each| !waits(each)) {
         let whole = Driver::run(&transcript, false, &mut |waiting| waiting);
         let mut joined = transcript.clone();
         joined.steps = join(&transcript);
@@ -243,6 +252,24 @@ proptest! {
 
     #[test]
     fn c38_random_conversations_mean_the_same_in_pieces(conversation in conversation::random(), seed in 1..u64::MAX) {
+        let mut random = Random(seed);
+        let whole = Driver::run(&conversation, true, &mut |waiting| waiting);
+        assert_same(&whole, &Driver::run(&conversation, true, &mut |waiting| random.piece(waiting)), "in pieces");
+        assert_same(&whole, &Driver::run(&conversation, true, &mut |_| 1), "byte by byte");
+    }
+
+    #[test]
+    fn c38_random_conversations_about_tls_mean_the_same_in_pieces(
+        conversation in conversation::random_about_tls(), seed in 1..u64::MAX,
+    ) {
+        let mut random = Random(seed);
+        let whole = Driver::run(&conversation, true, &mut |waiting| waiting);
+        assert_same(&whole, &Driver::run(&conversation, true, &mut |waiting| random.piece(waiting)), "in pieces");
+        assert_same(&whole, &Driver::run(&conversation, true, &mut |_| 1), "byte by byte");
+    }
+
+    #[test]
+    fn c38_random_records_mean_the_same_in_pieces(conversation in conversation::records(), seed in 1..u64::MAX) {
         let mut random = Random(seed);
         let whole = Driver::run(&conversation, true, &mut |waiting| waiting);
         assert_same(&whole, &Driver::run(&conversation, true, &mut |waiting| random.piece(waiting)), "in pieces");

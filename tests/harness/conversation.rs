@@ -1,9 +1,9 @@
 //! Random conversations: what clients and servers say, and much that they do not, in segments of several lines.
 //!
-//! Lives here: [`random`]. Not here: what must be true of them (`chunking.rs`, `translation.rs`).
+//! Lives here: [`random`], [`random_about_tls`], [`records`]. Not here: what must be true of them (`chunking.rs`, `translation.rs`).
 
 use ftpgate::session::effect::Side;
-use ftpgate::session::{Ends, Security, ServerMode, Settings};
+use ftpgate::session::{Ends, Ftps, Security, ServerMode, Settings};
 use proptest::prelude::*;
 
 use super::transcript::{Input, Step, Transcript, What};
@@ -68,29 +68,109 @@ pub fn random() -> impl Strategy<Value = Transcript> {
         prop::collection::vec(from_client(), 1..6).prop_map(|lines| (Side::Client, lines.concat())),
         prop::collection::vec(from_server(), 1..6).prop_map(|lines| (Side::Server, lines.concat())),
     ];
-    (prop::sample::select(ends().to_vec()), prop::collection::vec(segment, 1..25)).prop_map(|(ends, segments)| {
-        Transcript {
-            name: "a random conversation".to_owned(),
-            ends,
-            settings: Settings {
-                line_length: 48,
-                // Never reached: which commands were read when an answer comes is decided by the client, not by the pieces.
-                pipeline: 10_000,
-                pinhole_timeout: 60_000,
-                login_timeout: 120_000,
-                idle_timeout: 900_000,
-                data_idle_timeout: 300_000,
-                tracked: false,
-                reset_on_close: true,
-                server_mode: ServerMode::AsClient,
-            },
-            security: Security::default(),
-            as_it_is: false,
-            logged_in: true,
-            steps: segments
-                .into_iter()
-                .map(|(side, bytes)| Step { line: 0, what: What::Input(Input::Bytes(side, bytes)) })
-                .collect(),
-        }
+    (prop::sample::select(ends().to_vec()), prop::collection::vec(segment, 1..25))
+        .prop_map(|(ends, segments)| conversation(ends, Security::default(), segments))
+}
+
+fn conversation(ends: Ends, security: Security, segments: Vec<(Side, Vec<u8>)>) -> Transcript {
+    Transcript {
+        name: "a random conversation".to_owned(),
+        ends,
+        settings: Settings {
+            line_length: 48,
+            // Never reached: which commands were read when an answer comes is decided by the client, not by the pieces.
+            pipeline: 10_000,
+            pinhole_timeout: 60_000,
+            login_timeout: 120_000,
+            idle_timeout: 900_000,
+            data_idle_timeout: 300_000,
+            tracked: false,
+            reset_on_close: true,
+            server_mode: ServerMode::AsClient,
+        },
+        security,
+        as_it_is: false,
+        logged_in: true,
+        steps: segments
+            .into_iter()
+            .map(|(side, bytes)| Step { line: 0, what: What::Input(Input::Bytes(side, bytes)) })
+            .collect(),
+    }
+}
+
+/// A conversation about TLS after the login, with all that may be set. A line that a handshake can follow is the last of its
+/// segment: what stands behind it is found out only if it comes with it. The server says one line at a time: whether the client,
+/// which waits for it, or the server says more first is a race that segmentation decides.
+pub fn random_about_tls() -> impl Strategy<Value = Transcript> {
+    let line = |text: &'static [u8]| Just([text, b"\r\n"].concat());
+    let about = prop::sample::select(vec![
+        &b"PBSZ 0"[..],
+        b"PROT P",
+        b"prot c",
+        b"PROT S",
+        b"PROT",
+        b"PBSZ x",
+        b"CCC",
+        b"FEAT",
+        b"REIN",
+        b"ADAT x",
+        b"AUTH GSSAPI",
+        b"PASV",
+        b"EPSV",
+        b"PORT 10,0,0,7,156,164",
+        b"LIST",
+        b"NOOP",
+        b"USER joe",
+        b"ABOR",
+    ])
+    .prop_flat_map(line);
+    let from_client = prop_oneof![6 => about, 1 => from_client()];
+    let answers = prop::sample::select(vec![
+        &b"211-Features:"[..],
+        b" AUTH TLS",
+        b" SIZE",
+        b"211 End",
+        b"200 ok",
+        b"227 ok (203,0,113,5,195,80).",
+        b"229 ok (|||50002|)",
+        b"534 no",
+        b"503 no",
+        b"226 done",
+        b"220 ready",
+    ])
+    .prop_flat_map(line);
+    let segment = prop_oneof![
+        4 => prop::collection::vec(from_client, 1..5).prop_map(|lines| (Side::Client, lines.concat())),
+        6 => answers.prop_map(|line| (Side::Server, line)),
+        1 => prop::sample::select(vec![&b"AUTH TLS\r\n"[..], b"auth ssl\r\n", b"NOOP\r\nAUTH TLS-P\r\n"])
+            .prop_map(|bytes| (Side::Client, bytes.to_vec())),
+        1 => Just((Side::Server, b"234 go\r\n".to_vec())),
+    ];
+    let ftps = prop::sample::select(vec![Ftps::Refuse, Ftps::Terminate, Ftps::Bridge]);
+    let security =
+        (ftps, any::<bool>()).prop_map(|(ftps, allow_ccc)| Security { ftps, allow_ccc, ..Security::default() });
+    (prop::sample::select(ends().to_vec()), security, prop::collection::vec(segment, 1..25))
+        .prop_map(|(ends, security, segments)| conversation(ends, security, segments))
+}
+
+/// TLS that passes, and what claims to be, and what may follow it.
+pub fn records() -> impl Strategy<Value = Transcript> {
+    let record = |kind: u8| [&[kind, 3, 3, 0, 9][..], b"PORT 1,2\n"].concat();
+    let part = prop_oneof![
+        3 => Just(record(23)),
+        3 => Just(record(21)),
+        1 => Just(record(22)),
+        1 => Just(b"PASV\r\n".to_vec()),
+        1 => Just(b"227 ok (203,0,113,5,195,80)\r\n".to_vec()),
+        1 => prop::collection::vec(any::<u8>(), 0..6),
+    ];
+    let segment = (any::<bool>(), prop::collection::vec(part, 1..4))
+        .prop_map(|(client, parts)| (if client { Side::Client } else { Side::Server }, parts.concat()));
+    let security = Security { range: Some((50_000, 50_100)), ..Security::default() };
+    (prop::collection::vec(segment, 1..12), any::<bool>()).prop_map(move |(segments, begins)| {
+        let [ends, ..] = ends();
+        let hello = begins.then(|| (Side::Client, record(22)));
+        let auth = [(Side::Client, b"AUTH TLS\r\n".to_vec()), (Side::Server, b"234 go\r\n".to_vec())];
+        conversation(ends, security, auth.into_iter().chain(hello).chain(segments).collect())
     })
 }
