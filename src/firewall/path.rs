@@ -1,9 +1,13 @@
 //! Path: the way of a listener's data connections.
 //!
-//! Lives here: [`DataPath`], who opens pinholes and who tells what becomes of them, as a session sees both. Not here: when a pinhole is
-//! wanted (`session`), how one is opened (`worker` and the backends).
+//! Lives here: [`DataPath`], who opens pinholes and who tells what becomes of them, as a session sees both. Below it: `behind` (the relay
+//! behind a packet filter). Not here: when a pinhole is wanted (`session`), how one is opened (`worker` and the backends).
+
+mod behind;
 
 use std::sync::Arc;
+
+use self::behind::Front;
 
 use super::tracking::Follow;
 use super::worker::{Firewall, Opening};
@@ -15,17 +19,28 @@ use crate::pinhole::{Joint, Request, SessionId};
 pub struct DataPath {
     firewall: Firewall,
     tracker: Option<Arc<dyn Follow>>,
+    /// What leads to the firewall above, where that is the relay behind a packet filter.
+    front: Option<Front>,
 }
 
 impl DataPath {
     /// Through the packet filter, or through the relay where that is the backend. `tracker` follows them, where that can be done.
     pub fn new(firewall: Firewall, tracker: Option<Arc<dyn Follow>>) -> Self {
-        Self { firewall, tracker }
+        Self { firewall, tracker, front: None }
+    }
+
+    /// Through the relay, whose sockets packets reach and leave by the packet filter: so that its peers see the addresses that they
+    /// would see without it.
+    pub fn behind(relay: Firewall, relay_tracker: Option<Arc<dyn Follow>>, filter: Firewall) -> Self {
+        Self { firewall: relay, tracker: relay_tracker, front: Some(Front::new(filter)) }
     }
 
     /// Asks for a pinhole for a session. Blocks for as long as one change takes, if at all.
     pub fn open(&self, session: SessionId, request: Request) -> Opening {
-        self.firewall.open(session, request)
+        match &self.front {
+            None => self.firewall.open(session, request),
+            Some(front) => front.open(&self.firewall, session, request),
+        }
     }
 
     /// Asks for a data connection of two legs that both dial or are both dialled. No packet filter can make one: it refuses.
@@ -55,7 +70,11 @@ impl DataPath {
 
     /// What the backend can do by itself.
     pub fn habits(&self) -> Habits {
-        self.firewall.habits()
+        let own = self.firewall.habits();
+        match &self.front {
+            None => own,
+            Some(front) => Habits { one_shot: own.one_shot && front.is_one_shot(), ..own },
+        }
     }
 
     /// Data connections end here and begin anew, so they can lead from one address family to the other.
@@ -65,7 +84,7 @@ impl DataPath {
 
     /// Entrances can only be addresses of this host: no packet filter brings here what is sent to others.
     pub fn own_addresses_only(&self) -> bool {
-        self.habits().listens
+        self.habits().listens && self.front.is_none()
     }
 
     /// Closes everything and ends. Blocks until that is done. Doing so twice is fine.
@@ -76,6 +95,7 @@ impl DataPath {
         if let Some(tracker) = &self.tracker {
             tracker.stop();
         }
-        self.firewall.stop()
+        let stopped = self.firewall.stop();
+        self.front.as_ref().map_or(Ok(()), Front::stop).and(stopped)
     }
 }

@@ -258,6 +258,8 @@ pub struct Lease {
     door: Door,
     /// Other pinholes that this one is nothing without. They close with it.
     pub(super) others: Vec<Lease>,
+    /// Whether it only leads to the first of those.
+    is_front: bool,
 }
 
 impl Lease {
@@ -277,6 +279,23 @@ impl Lease {
         self.took = self.took.max(other.took);
         self.others.push(other);
         self
+    }
+
+    /// The same, as the way to what listens `behind` it, which was asked for before.
+    #[must_use]
+    pub(super) fn in_front_of(mut self, behind: Lease) -> Self {
+        self.took += behind.took;
+        self.others.insert(0, behind);
+        self.is_front = true;
+        self
+    }
+
+    /// What connections through it are known by to whoever follows them.
+    pub fn watched(&self) -> Key {
+        match self.others.first().filter(|_| self.is_front) {
+            Some(behind) => behind.watched(),
+            None => self.pinhole.key(),
+        }
     }
 }
 
