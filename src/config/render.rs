@@ -80,6 +80,8 @@ impl From<&Listener> for RawListener {
                 accept_from: list(&listener.proxy_protocol.accept_from),
                 send: scalar(listener.proxy_protocol.send.as_str()),
             }),
+            data: listener.relayed.then(|| Scalar("relay".to_owned())),
+            nat64: listener.nat64.and_then(scalar),
         }
     }
 }

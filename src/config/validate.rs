@@ -1,10 +1,11 @@
 //! From the shape of the file to its meaning: every rule about values, each with its sentence and its remedy.
 //!
 //! Lives here: [`config`]. A fault comes with its key, such as `listeners[0].mode`; the caller finds its place in the text.
-//! Not here: one listener's rules (`listener.rs`, `proxy_protocol.rs`, below), warnings (`review.rs`).
+//! Not here: one listener's rules (`listener.rs`, `proxy_protocol.rs`, `relayed.rs`, below), warnings (`review.rs`).
 
 mod listener;
 mod proxy_protocol;
+mod relayed;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -29,8 +30,8 @@ pub(super) fn config(raw: Raw) -> Keyed<Config> {
     let firewall = firewall(raw.firewall.unwrap_or_default());
     let system = firewall.as_ref().map_or(System::HERE, System::of);
     // In the order of the file: a fault of a listener comes before one of the firewall.
-    let relayed = firewall.as_ref().is_ok_and(|firewall| firewall.backend == Backend::Relay);
-    let listeners = listener::all(raw.listeners.unwrap_or_default(), system, relayed)?;
+    let backend = firewall.as_ref().map_or(Backend::Nftables, |firewall| firewall.backend);
+    let listeners = listener::all(raw.listeners.unwrap_or_default(), system, backend)?;
     let firewall = firewall?;
     let user = raw.user.unwrap_or_else(|| Some(Scalar(defaults::USER.to_owned())));
     Ok(Config {

@@ -118,6 +118,7 @@ pub(super) fn listener(listener: &config::Listener, path: DataPath) -> proxy::Li
                 config::SendHeader::V2 => Some(Version::V2),
             },
         },
+        nat64: listener.nat64,
     }
 }
 

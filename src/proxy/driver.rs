@@ -236,8 +236,7 @@ impl Driver {
     /// yet: a client that hears of the end before there was a beginning gives up.
     fn server_is_early(&mut self) -> bool {
         let (Some(busy), Some(tracker)) = (&mut self.busy, self.record.listener.path.tracker()) else { return false };
-        let mut active =
-            busy.leases.iter().map(|(_, lease)| lease).filter(|it| it.pinhole().announcement.is_active());
+        let mut active = busy.leases.iter().map(|(_, lease)| lease).filter(|it| it.pinhole().announcement.is_active());
         busy.server_waits = active.any(|lease| tracker.is_on_its_way(&lease.watched()));
         busy.server_waits
     }

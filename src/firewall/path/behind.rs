@@ -61,10 +61,8 @@ impl Front {
         Opening::in_steps(async move {
             let at = front.listens_at(request.initiator, request.entrance)?;
             let (source, away) = front.away(session, &request)?;
-            let behind = relay.open(
-                session,
-                Request { entrance: at, entrance_port: EntrancePort::Any, source, ..request },
-            );
+            let behind =
+                relay.open(session, Request { entrance: at, entrance_port: EntrancePort::Any, source, ..request });
             // Both were asked for at once.
             let behind = behind.await?;
             let behind = match away {

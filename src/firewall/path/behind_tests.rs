@@ -146,8 +146,7 @@ fn rfc6384_a_port_of_the_packet_filter_leads_from_one_family_to_the_other() {
     let front = Front { source_for: |_| Ok(ip("2001:db8::1")), ..bench.front.clone() };
     let bench = Bench { front, ..bench };
     let (client, dialled) = (ip("2001:db8::2"), ip("64:ff9b::203.0.113.5"));
-    let request =
-        Request { initiator: client, entrance: dialled, entrance_port: EntrancePort::Any, ..passive(2000) };
+    let request = Request { initiator: client, entrance: dialled, entrance_port: EntrancePort::Any, ..passive(2000) };
     let lease = bench.open(request).unwrap();
     let [behind, front] = bench.opened().try_into().unwrap();
     assert!(behind.changes_family() && !front.changes_family());
