@@ -10,16 +10,16 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::lab::client::Client;
+use crate::lab::client::{Client, Combination};
 use crate::lab::control::{accept_data, announced_229, data_connection};
 use crate::lab::files::{MIB, noise};
-use crate::lab::ftpgate::{Config, Ftpgate};
+use crate::lab::ftpgate::{Config, Ftpgate, binary};
 use crate::lab::kernel::{elements, live_flows};
 use crate::lab::matrix::{every_combination, these_combinations};
 use crate::lab::scene::Scene;
 use crate::lab::server::{LARGE, Server, ServerKind};
 use crate::lab::topology::{Lab, Topology, accept_ftp};
-use crate::lab::{Family, wait_for};
+use crate::lab::{Family, project, wait_for};
 
 /// How long a connection is tried that must not come about.
 const REFUSED_AFTER: Duration = Duration::from_millis(700);
@@ -42,7 +42,8 @@ fn relayed(topology: Topology, kind: ServerKind, change: impl Fn(Config) -> Conf
 
 /// Elements that let somebody through or translate, and data connections that live.
 fn held(lab: &Lab) -> Vec<String> {
-    let elements = elements(lab.gateway(), "ftpgate").into_iter().filter(|element| !element.starts_with("reset"));
+    let table = if lab.topology == Topology::Sets { "gateway" } else { "ftpgate" };
+    let elements = elements(lab.gateway(), table).into_iter().filter(|element| !element.starts_with("reset"));
     elements.chain(live_flows(lab.gateway())).collect()
 }
 
@@ -84,6 +85,30 @@ fn clients_behind_the_gateway_and_proftpd() {
 fn a_server_behind_the_gateway() {
     let scene = relayed(Topology::Reverse, ServerKind::Vsftpd, |config| config);
     every_combination(&scene);
+    nothing_went_wrong(&scene);
+}
+
+#[test]
+fn the_administrators_sets() {
+    let scene = relayed(Topology::Sets, ServerKind::Vsftpd, |config| config);
+    assert_eq!(these_combinations(&scene, |combination| combination.client == Client::Curl), 6);
+    nothing_went_wrong(&scene);
+}
+
+/// What `ftpgate rules` prints for nat64.yaml instead of nat64.nft.
+#[test]
+fn the_printed_rules_work() {
+    let lab = Lab::new(Topology::Nat64);
+    let config = project("nftables-examples/nat64.yaml");
+    let arguments = ["rules", "-c", &config.to_string_lossy(), "--inside", "lan0", "--outside", "wan0"];
+    let text = lab.gateway().run(&[&[binary().as_str()], &arguments[..]].concat()).expect_ok();
+    lab.gateway().run(&["nft", "flush", "ruleset"]).expect_ok();
+    lab.gateway().nft(&text);
+    let server = Server::start(ServerKind::Vsftpd, &lab.server);
+    let ftpgates = crate::lab::scene::start_all(&lab, |config| config);
+    let scene = Scene { ftpgates, server, lab };
+    let wanted = |it: &Combination| it.client == Client::Curl && it.family == Family::V6;
+    assert_eq!(these_combinations(&scene, wanted), 2);
     nothing_went_wrong(&scene);
 }
 

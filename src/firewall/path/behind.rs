@@ -22,11 +22,19 @@ use std::time::Duration;
 
 use super::super::worker::{Firewall, Opening};
 use super::super::{Error, ErrorKind};
-use crate::pinhole::{EntrancePort, Request, SessionId};
+use crate::pinhole::{Announcement, EntrancePort, Request, SessionId};
 use crate::sys;
 
 /// How much longer than its peer has to dial the relay has to dial on: a connection may come at the last moment.
 const DIAL_ON: Duration = Duration::from_secs(2);
+
+/// For which session, and for how long.
+#[derive(Clone, Copy, Debug)]
+struct Call {
+    session: SessionId,
+    announcement: Announcement,
+    lifetime: Duration,
+}
 
 /// The packet filter in front of the relay. Clones are the same.
 #[derive(Clone, Debug)]
@@ -59,8 +67,10 @@ impl Front {
     pub(super) fn open(&self, relay: &Firewall, session: SessionId, request: Request) -> Opening {
         let (front, relay) = (self.clone(), relay.clone());
         Opening::in_steps(async move {
-            let at = front.listens_at(request.initiator, request.entrance)?;
-            let (source, away) = front.away(session, &request)?;
+            let Request { announcement, initiator, entrance, target, lifetime, .. } = request;
+            let call = Call { session, announcement, lifetime };
+            let at = front.listens_at(initiator, entrance)?;
+            let (source, away) = front.away(call, target, request.source)?;
             let behind =
                 relay.open(session, Request { entrance: at, entrance_port: EntrancePort::Any, source, ..request });
             // Both were asked for at once.
@@ -70,7 +80,8 @@ impl Front {
                 None => behind,
             };
             tracing::debug!(session, pinhole = %behind.pinhole(), "the relay waits behind the packet filter");
-            let towards = front.towards(session, &request, behind.pinhole().entrance).await?;
+            let socket = behind.pinhole().entrance;
+            let towards = front.towards(call, (initiator, entrance, request.entrance_port), socket).await?;
             Ok(towards.in_front_of(behind))
         })
     }
@@ -81,29 +92,43 @@ impl Front {
         if self.is_own(entrance) { Ok(entrance) } else { self.address_towards(initiator) }
     }
 
-    /// The pinhole that leads the peer of a request to the relay's socket. It sees the peer's own address there.
-    fn towards(&self, session: SessionId, request: &Request, socket: SocketAddr) -> Opening {
-        let is_socket = request.entrance == socket.ip();
-        let entrance_port = if is_socket { EntrancePort::Fixed(socket.port()) } else { request.entrance_port };
-        self.filter.open(session, Request { entrance_port, target: socket, source: request.initiator, ..*request })
+    /// The pinhole that leads a peer from what it dials to the relay's socket, which sees the peer's own address.
+    fn towards(
+        &self,
+        call: Call,
+        (initiator, entrance, port): (IpAddr, IpAddr, EntrancePort),
+        socket: SocketAddr,
+    ) -> Opening {
+        let is_socket = entrance == socket.ip();
+        let request = Request {
+            announcement: call.announcement,
+            initiator,
+            entrance,
+            entrance_port: if is_socket { EntrancePort::Fixed(socket.port()) } else { port },
+            target: socket,
+            source: initiator,
+            lifetime: call.lifetime,
+        };
+        self.filter.open(call.session, request)
     }
 
-    /// The address of this host that the relay dials the target of a request from, and the pinhole that lets the target see another,
-    /// if it has to.
-    fn away(&self, session: SessionId, request: &Request) -> Result<(IpAddr, Option<Opening>), Error> {
-        let Request { target, source, .. } = *request;
+    /// The address of this host that the relay dials a target from, and the pinhole that lets the target see `source` instead, if
+    /// that is not this host's.
+    fn away(&self, call: Call, target: SocketAddr, source: IpAddr) -> Result<(IpAddr, Option<Opening>), Error> {
         if self.is_own(source) {
             return Ok((source, None));
         }
         let local = self.address_towards(target.ip())?;
-        let away = Request {
+        let request = Request {
+            announcement: call.announcement,
             initiator: local,
             entrance: target.ip(),
             entrance_port: EntrancePort::Fixed(target.port()),
-            lifetime: request.lifetime + DIAL_ON,
-            ..*request
+            target,
+            source,
+            lifetime: call.lifetime + DIAL_ON,
         };
-        Ok((local, Some(self.filter.open(session, away))))
+        Ok((local, Some(self.filter.open(call.session, request))))
     }
 
     fn is_own(&self, address: IpAddr) -> bool {

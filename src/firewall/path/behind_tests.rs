@@ -9,7 +9,7 @@ use super::*;
 use crate::firewall::Change;
 use crate::firewall::dry_run::{DryRun, Record};
 use crate::firewall::worker::{Lease, Settings};
-use crate::pinhole::{Announcement, Pinhole};
+use crate::pinhole::Pinhole;
 
 const LIFETIME: Duration = Duration::from_secs(60);
 const CLIENT: &str = "10.0.0.2";
