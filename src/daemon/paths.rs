@@ -3,12 +3,13 @@
 //! Lives here: [`Paths`]: starting the packet filter, the relay, and who follows data connections, as far as some listener needs
 //! them; which listener has which; stopping them. Not here: what they do (`firewall`).
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::keeper::{self, Keeper};
 use super::{netfilter, settings};
-use crate::config::{self, Config, Listener};
+use crate::config::{self, Config, Listener, PortRange};
 use crate::firewall::Backend;
 use crate::firewall::Error;
 use crate::firewall::dry_run::DryRun;
@@ -41,7 +42,9 @@ impl Paths {
         file: Option<&Path>,
         metrics: &Metrics,
     ) -> anyhow::Result<(Self, Option<Keeper>)> {
-        let worker = settings::worker(config)?;
+        let number = config.listeners.iter().filter(|listener| is_behind(listener, config)).count();
+        let all_behind = number == config.listeners.len();
+        let [for_filter, for_relay] = shares(config.data.ports, number > 0 && !all_behind);
         let mut relayed = None;
         let (keeper, backend) = match config.firewall.backend {
             config::Backend::Nftables => (None, netfilter::backend(config)?),
@@ -58,10 +61,9 @@ impl Paths {
                 (None, backend)
             }
         };
-        let firewall = Firewall::start(backend, worker.clone())?;
-        // The kernel follows what is not relayed; if all is, it need not even count.
-        let all_behind = config.listeners.iter().all(|listener| is_behind(listener, config));
-        // Before the tracker, which looks at it when it starts.
+        let firewall = Firewall::start(backend, settings::worker(for_filter)?)?;
+        // The kernel follows what is not relayed; if all is, it need not even count. Before the tracker, which looks at it when it
+        // starts.
         if config.firewall.backend == config::Backend::Nftables && !all_behind {
             netfilter::prepare(config.data.accounting);
         }
@@ -73,9 +75,10 @@ impl Paths {
             (config::Backend::Nftables, None) => Some(netfilter::tracker(config)?),
             (_, None) => None,
         };
-        let behind = if config.listeners.iter().any(|listener| is_behind(listener, config)) {
+        let behind = if number > 0 {
             let (backend, tracker) = relay(config, metrics)?;
-            Some(DataPath::behind(Firewall::start(backend, worker)?, tracker, firewall.clone()))
+            let relay = Firewall::start(backend, settings::worker(for_relay)?)?;
+            Some(DataPath::behind(relay, tracker, firewall.clone()))
         } else {
             None
         };
@@ -115,6 +118,17 @@ impl Paths {
     }
 }
 
+/// `data.ports` for the packet filter and for the relay. Where a listener is relayed and another is not, each has its half: an address of
+/// this host can be an entrance of both, for the same peer, and neither knows the ports of the other.
+fn shares(all: PortRange, is_mixed: bool) -> [RangeInclusive<u16>; 2] {
+    let PortRange { low, high } = all;
+    if !is_mixed || low == high {
+        return [low..=high, low..=high];
+    }
+    let middle = low + (high - low) / 2;
+    [low..=middle, middle + 1..=high]
+}
+
 type Follower = Option<Arc<dyn Follow>>;
 
 fn relay(config: &Config, metrics: &Metrics) -> Result<(Box<dyn Backend>, Follower), Error> {
@@ -130,4 +144,20 @@ pub(super) fn advice(config: &Config) -> Vec<String> {
         && config.data.accounting == config::Accounting::Leave
         && !config.listeners.iter().all(|listener| is_behind(listener, config));
     if counts { netfilter::advice().into_iter().map(str::to_owned).collect() } else { Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packet_filter_and_relay_share_the_ports_where_both_choose() {
+        let range = |low, high| PortRange { low, high };
+        assert_eq!(shares(range(50000, 50999), true), [50000..=50499, 50500..=50999]);
+        assert_eq!(shares(range(50000, 50002), true), [50000..=50001, 50002..=50002]);
+        assert_eq!(shares(range(1024, 65535), true), [1024..=33279, 33280..=65535]);
+        for (alone, is_mixed) in [(range(50000, 50000), true), (range(50000, 50999), false)] {
+            assert_eq!(shares(alone, is_mixed), [alone.low..=alone.high, alone.low..=alone.high]);
+        }
+    }
 }

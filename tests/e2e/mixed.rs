@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::lab::client::{Client, Combination};
+use crate::lab::client::everything::everything;
+use crate::lab::client::{Client, Combination, combinations};
 use crate::lab::control::{accept_data, announced_229, data_connection};
 use crate::lab::files::{MIB, noise};
 use crate::lab::ftpgate::{Config, Ftpgate, binary};
@@ -75,8 +76,9 @@ fn clients_behind_the_gateway_and_vsftpd() {
 }
 
 #[test]
-fn clients_behind_the_gateway_and_proftpd() {
-    let scene = relayed(Topology::Forward, ServerKind::Proftpd, |config| config);
+fn clients_behind_the_gateway_and_proftpd_with_a_prefix_that_does_not_concern_them() {
+    let nat64 = "mode: forward\n    nat64: \"64:ff9b::/96\"";
+    let scene = relayed(Topology::Forward, ServerKind::Proftpd, |config| config.replacing("mode: forward", nat64));
     every_combination(&scene);
     nothing_went_wrong(&scene);
 }
@@ -88,11 +90,55 @@ fn a_server_behind_the_gateway() {
     nothing_went_wrong(&scene);
 }
 
+/// One listener of the gateway relays, the other does not.
+#[test]
+fn two_listeners_each_in_its_way() {
+    let lab = Lab::new(Topology::Combined);
+    accept_mark(&lab);
+    let inside = Server::start(ServerKind::Vsftpd, &lab.server);
+    let outside = lab.outside.as_ref().unwrap();
+    let on_the_internet = Server::start(ServerKind::Proftpd, outside);
+    let config = Config::new(&lab.gateways[0].configuration()).replacing(
+        "server: [ \"10.20.0.10:21\", \"[2001:db8:20::10]:21\" ]",
+        "server: \"10.20.0.10:21\"\n    data: relay",
+    );
+    let _ftpgate = Ftpgate::start(lab.gateway(), &config);
+    let mut done = 0;
+    for combination in combinations().into_iter().filter(|it| [Client::Curl, Client::Lftp].contains(&it.client)) {
+        everything(combination, &lab.client, lab.dialled(combination.family), &on_the_internet)
+            .unwrap_or_else(|error| panic!("from inside, {combination:?}: {error}"));
+        let gateway = match combination.family {
+            Family::V4 => "198.51.100.1",
+            Family::V6 => "2001:db8:51::1",
+        };
+        everything(combination, outside, gateway.parse().unwrap(), &inside)
+            .unwrap_or_else(|error| panic!("from outside, {combination:?}: {error}"));
+        done += 1;
+    }
+    assert_eq!(done, 11);
+    nothing_is_left(&lab);
+}
+
 #[test]
 fn the_administrators_sets() {
-    let scene = relayed(Topology::Sets, ServerKind::Vsftpd, |config| config);
+    let mut scene = relayed(Topology::Sets, ServerKind::Vsftpd, |config| config);
     assert_eq!(these_combinations(&scene, |combination| combination.client == Client::Curl), 6);
     nothing_went_wrong(&scene);
+    // What is open when it is stopped it takes along.
+    let mut passive = scene.login(Family::V6);
+    passive.passive(Family::V6);
+    let mut active = scene.login(Family::V4);
+    let _unused = active.active(scene.client(), Family::V4);
+    assert!(
+        held(&scene.lab).len() >= 5,
+        "two pinholes with a translation each, and one without: {:?}",
+        held(&scene.lab)
+    );
+    for signal in [Signal::SIGTERM, Signal::SIGTERM] {
+        scene.ftpgate().signal(signal);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    nothing_is_left(&scene.lab);
 }
 
 /// What `ftpgate rules` prints for nat64.yaml instead of nat64.nft.
