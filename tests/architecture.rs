@@ -39,7 +39,7 @@ const LAYERS: &[Layer] = &[
         &["pinhole", "session", "firewall"],
         &["tracing", "tracing_subscriber", "metrics", "metrics_exporter_prometheus", "serde_json"],
     ),
-    layer("config", &["pinhole"], &["serde", "serde_yaml", "serde_json", "ipnet", "thiserror"]),
+    layer("config", &["pinhole", "protocol"], &["serde", "serde_yaml", "serde_json", "ipnet", "thiserror"]),
     layer(
         "proxy",
         // `protocol` for the PROXY header, which is before any session.

@@ -25,6 +25,8 @@ pub use error::{Error, Place};
 pub use review::{ReloadChanges, reload_changes};
 pub use values::{PortRange, format_duration};
 
+use crate::protocol::nat64::Prefix;
+
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$meta])*
@@ -268,6 +270,10 @@ pub struct Listener {
     pub passive_ports: Option<PortRange>,
     /// Headers that load balancers send, and that servers are sent.
     pub proxy_protocol: ProxyProtocol,
+    /// Whether its data connections are relayed: always with [`Backend::Relay`], else behind the packet filter.
+    pub relayed: bool,
+    /// Forward mode: below this prefix IPv6 clients find IPv4 servers. Only where data connections are relayed.
+    pub nat64: Option<Prefix>,
 }
 
 /// PROXY headers on control connections. Nothing of it in forward mode.

@@ -62,6 +62,10 @@ pub(super) struct RawListener {
     pub(super) passive_ports: Option<Scalar>,
     /// PROXY headers.
     pub(super) proxy_protocol: Option<RawProxyProtocol>,
+    /// relay: data connections are relayed behind the packet filter.
+    pub(super) data: Option<Scalar>,
+    /// Forward mode: the prefix below which IPv6 clients find IPv4 servers.
+    pub(super) nat64: Option<Scalar>,
 }
 
 /// `listeners[].proxy_protocol`.

@@ -82,6 +82,8 @@ impl From<&Listener> for RawListener {
                 data: scalar(listener.proxy_protocol.data),
                 send: scalar(listener.proxy_protocol.send.as_str()),
             }),
+            data: listener.relayed.then(|| Scalar("relay".to_owned())),
+            nat64: listener.nat64.and_then(scalar),
         }
     }
 }

@@ -112,8 +112,7 @@ impl Config {
             }
         }
         // The relay leads clients of one family to a server of the other.
-        let divided = self.firewall.backend != Backend::Relay;
-        for listener in self.listeners.iter().filter(|listener| divided && listener.mode == Mode::Reverse) {
+        for listener in self.listeners.iter().filter(|listener| !listener.relayed && listener.mode == Mode::Reverse) {
             for (ipv6, family) in [(false, "IPv4"), (true, "IPv6")] {
                 let listens = listener.listen.iter().any(|address| address.is_ipv6() == ipv6);
                 if listens && listener.server_for(ipv6).is_none() {

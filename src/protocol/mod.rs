@@ -6,7 +6,8 @@
 //! - `reply`: reply codes and multi-line replies;
 //! - `address`: the four notations for an address and a port, and where in the line they stand;
 //! - `splice`: replaces those digits and nothing else;
-//! - `proxy_header`: the PROXY protocol, versions 1 and 2.
+//! - `proxy_header`: the PROXY protocol, versions 1 and 2;
+//! - `nat64`: IPv4 addresses written as IPv6 ones.
 //!
 //! Not here: which command answers what, what is allowed, any I/O. Imports `std`, `memchr` and `serde` only; no function
 //! panics on any input.
@@ -14,6 +15,7 @@
 pub mod address;
 pub mod command;
 pub mod line;
+pub mod nat64;
 pub mod proxy_header;
 pub mod reply;
 pub mod splice;

@@ -37,6 +37,7 @@ use crate::firewall::path::DataPath;
 use crate::observe::metrics::Metrics;
 use crate::observe::xferlog::Xferlog;
 use crate::pinhole::SessionId;
+use crate::protocol::nat64::Prefix;
 use crate::session;
 use crate::session::effect::Millis;
 
@@ -91,6 +92,8 @@ pub struct ListenerSettings {
     pub announced: Vec<IpAddr>,
     /// Headers that load balancers send, and that servers are sent.
     pub proxy_protocol: header::ProxyProtocol,
+    /// Forward mode: an original destination below this prefix stands for an IPv4 server.
+    pub nat64: Option<Prefix>,
 }
 
 /// What a reload may change; sessions take it as it is when they start.

@@ -14,6 +14,7 @@ mod hostile;
 mod lifecycle;
 mod lifetimes;
 mod matrix;
+mod mixed;
 mod modes;
 mod nothing_left;
 mod observe;

@@ -28,6 +28,8 @@ pub enum Topology {
     Ipv6,
     /// As forward, with everything in the administrator's table.
     Sets,
+    /// The client has IPv6 alone, the server IPv4 alone, and DNS64 has told the client the server's address below 64:ff9b::/96.
+    Nat64,
 }
 
 /// A gateway and the name of its files in `nftables-examples`.
@@ -74,6 +76,7 @@ impl Lab {
             Topology::Sets => Self::client_side(topology, "sets"),
             Topology::Ipv6 => Self::client_side(topology, "ipv6"),
             Topology::Tproxy => Self::tproxy(),
+            Topology::Nat64 => Self::nat64(),
             Topology::Reverse => Self::reverse(),
             Topology::Both => Self::both(),
             Topology::Combined => Self::combined(),
@@ -95,6 +98,7 @@ impl Lab {
         let text = match (self.topology, family) {
             (Topology::Reverse | Topology::Both, Family::V4) => "198.51.100.2",
             (Topology::Reverse | Topology::Both, Family::V6) => "2001:db8:51::2",
+            (Topology::Nat64, Family::V6) => "64:ff9b::198.51.100.10",
             (_, Family::V4) => "198.51.100.10",
             (_, Family::V6) => "2001:db8:51::10",
         };
@@ -169,6 +173,20 @@ impl Lab {
              -6 rule add fwmark 1 lookup 100\n\
              -6 route add local default dev lo table 100\n");
         lab
+    }
+
+    fn nat64() -> Self {
+        let (client, gateway, server) = (Host::new("client"), router("gateway"), Host::new("server"));
+        link(&client, "eth0", &gateway, "lan0");
+        link(&gateway, "wan0", &server, "eth0");
+        address(&client, "eth0", &["2001:db8:10::2/64"]);
+        client.ip("-6 address add 2001:db8:10::3/64 dev eth0 nodad preferred_lft 0\n");
+        client.ip("-6 route add default via 2001:db8:10::1\n");
+        address(&gateway, "lan0", &["2001:db8:10::1/64"]);
+        address(&gateway, "wan0", &["198.51.100.1/24"]);
+        address(&server, "eth0", &["198.51.100.10/24"]);
+        let gateways = vec![Gateway { host: gateway, example: "nat64" }];
+        Self { topology: Topology::Nat64, client, gateways, server, outside: None }
     }
 
     fn reverse() -> Self {

@@ -220,6 +220,10 @@ impl Ruleset<'_> {
                 }
             }
         }
+        if self.config.listeners.iter().any(|listener| listener.relayed) {
+            self.remark("Data connections that ftpgate relays (data: relay) end here; its rules have set this mark.");
+            self.rule(&format!("{} accept", text::mark_match(&self.settings)));
+        }
         if let Some(metrics) = self.config.metrics.as_ref().filter(|metrics| !metrics.listen.ip().is_loopback()) {
             self.remark("Metrics: say who may read them, then remove the # in front.");
             self.remark(&format!("ip saddr 192.0.2.9 tcp dport {} accept", metrics.listen.port()));
@@ -356,6 +360,23 @@ mod tests {
             &["#   ip rule add fwmark 1 lookup 100", "socket wildcard 0 socket transparent 1 meta mark set 1 accept"],
         );
         assert!(text.contains("redirect to :8021"), "{text}");
+    }
+
+    #[test]
+    fn relayed_data_connections_end_at_the_gateway_and_the_input_chain_accepts_their_mark() {
+        let accept = "ct mark & 0x10000000 == 0x10000000 accept";
+        let listener = "listen: \"[::]:8021\", nat64: \"64:ff9b::/96\", data: relay";
+        let text = rules(&format!("listeners: [ {{ {listener} }} ]"));
+        has(
+            &text,
+            &[
+                "type filter hook input priority filter; policy drop;",
+                accept,
+                "type filter hook forward priority filter; policy drop;",
+                accept,
+            ],
+        );
+        assert_eq!(rules("listeners: [ { listen: \"[::]:8021\" } ]").matches(accept).count(), 1);
     }
 
     #[test]
