@@ -12,8 +12,9 @@
 //! - **a leg that the gateway dials** ([`Front::away`]): where the target must see an address that is not this host's, a pinhole for
 //!   the relay's own connection gives it that source.
 //!
-//! A pinhole that leads nowhere must never be: the relay listens before the packet filter lets anybody in, and what the session holds in
-//! the end closes all of it.
+//! A pinhole that leads nowhere is never announced: the relay listens, and its way out is there, before the packet filter lets anybody
+//! in; and what the session holds in the end closes all of it. With a packet filter whose pinholes must be closed when they are seen used
+//! (pf) this would close the way out before the relay has taken it, so the configuration refuses that.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
