@@ -167,7 +167,7 @@ fn accept(
     tell: &watch::Sender<GoingDown>,
 ) -> anyhow::Result<mpsc::Receiver<std::convert::Infallible>> {
     let (alive, all_ended) = mpsc::channel(1);
-    let per_listener: Vec<_> = config.listeners.iter().map(|l| Arc::new(settings::listener(l))).collect();
+    let per_listener: Vec<_> = config.listeners.iter().map(|l| Arc::new(settings::listener(config, l))).collect();
     for (socket, at) in sockets {
         let socket = tokio::net::TcpListener::from_std(socket)?;
         let Some(settings) = per_listener.get(at).cloned() else { continue };

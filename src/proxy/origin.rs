@@ -11,6 +11,8 @@ use super::header::Told;
 use super::{Capture, ListenerSettings, Route, Shared};
 use crate::observe::limiter::Limiter;
 use crate::observe::metrics::Rejection;
+use crate::policy::Servers;
+use crate::protocol::destination::Host;
 use crate::sys;
 
 /// Every client would cause one.
@@ -30,9 +32,15 @@ pub enum Lost {
     /// The packet filter did not answer.
     #[error("the gateway cannot learn where this connection was going; its log says why")]
     Unknown,
-    /// No server of the client's address family is configured.
+    /// No server of the client's address family is configured, or none is named.
     #[error("no server is configured for this address family")]
     Family,
+    /// The server is of another address family than the client, and packet filters cannot lead from one to the other.
+    #[error("the server {0} is of another address family than you are, and this gateway cannot lead there")]
+    OtherFamily(SocketAddr),
+    /// `policy.servers` does not have it.
+    #[error("{0} is not a server that this gateway connects to")]
+    Forbidden(SocketAddr),
 }
 
 impl Lost {
@@ -41,7 +49,8 @@ impl Lost {
         match self {
             Self::NotRedirected => Rejection::NoDestination,
             Self::Loop => Rejection::Loop,
-            Self::Family => Rejection::NoServer,
+            Self::Family | Self::OtherFamily(_) => Rejection::NoServer,
+            Self::Forbidden(_) => Rejection::Policy,
             Self::Unknown => Rejection::Internal,
         }
     }
@@ -74,6 +83,7 @@ pub struct Face {
 }
 
 /// Finds the way of a connection that was just accepted. `told`: by whom and what, if `client` is not the peer of the socket.
+/// `named`: the server that the client has named, in login mode.
 ///
 /// # Errors
 /// It leads nowhere.
@@ -82,6 +92,7 @@ pub fn find(
     client: SocketAddr,
     local: SocketAddr,
     told: Option<Told>,
+    named: Option<SocketAddr>,
     listener: &ListenerSettings,
     shared: &Shared,
 ) -> Result<Way, Lost> {
@@ -107,18 +118,41 @@ pub fn find(
                 let dialled_us = redirected == local && shared.listening.contains(&local.port());
                 return Err(if dialled_us { Lost::NotRedirected } else { Lost::Loop });
             }
+            let host = Host::Address(redirected.ip());
+            let allows = |servers: &Servers| servers.allows(&host, redirected.ip(), redirected.port(), false);
+            if !listener.allowed.as_ref().is_none_or(allows) {
+                return Err(Lost::Forbidden(redirected));
+            }
             // A header does not choose a server: whoever may send one could reach any host by it.
             Ok(Way { original: redirected, server: redirected, arrived: redirected, local, via })
         }
         Route::Servers(servers) => {
             let server = choose(servers, client, shared.can_translate).ok_or(Lost::Family)?;
-            if shared.listening.contains(&server.port()) && shared.is_own(server.ip()) {
-                return Err(Lost::Loop);
+            arrived_at(server, redirected, told, local, shared)
+        }
+        Route::Login { .. } => {
+            let server = named.ok_or(Lost::Family)?;
+            if server.is_ipv6() != client.is_ipv6() && !shared.can_translate {
+                return Err(Lost::OtherFamily(server));
             }
-            let original = told.map_or(redirected, |told| told.dialled);
-            Ok(Way { original, server, arrived: redirected, local, via })
+            arrived_at(server, redirected, told, local, shared)
         }
     }
+}
+
+/// The way to a server of clients that dial this host.
+fn arrived_at(
+    server: SocketAddr,
+    arrived: SocketAddr,
+    told: Option<Told>,
+    local: SocketAddr,
+    shared: &Shared,
+) -> Result<Way, Lost> {
+    if shared.listening.contains(&server.port()) && shared.is_own(server.ip()) {
+        return Err(Lost::Loop);
+    }
+    let original = told.map_or(arrived, |told| told.dialled);
+    Ok(Way { original, server, arrived, local, via: told.map(|told| told.sender) })
 }
 
 /// What of this host a client on this way sees.

@@ -134,7 +134,7 @@ impl Ruleset<'_> {
     fn interfaces(&mut self, inside: &str, outside: &str) {
         let _ = writeln!(
             self.text,
-            "# Where clients of `mode: forward` are, and where the rest of the world is.\n\
+            "# Where clients of `mode: forward` and `mode: login` are, and where the rest of the world is.\n\
              define inside = \"{inside}\"\ndefine outside = \"{outside}\"\n"
         );
     }
@@ -214,8 +214,10 @@ impl Ruleset<'_> {
                 // nftables has no such thing, and the configuration does not take it.
                 Capture::Divert => {}
                 Capture::Direct => {
+                    // Nobody outside is to go anywhere by way of the gateway.
+                    let from = if listener.mode == Mode::Login { "iifname $inside " } else { "" };
                     for listen in listener.listen.iter().filter(|listen| listen.port() != 0) {
-                        self.rule(&format!("{} tcp dport {} accept", own_address(*listen), listen.port()));
+                        self.rule(&format!("{from}{} tcp dport {} accept", own_address(*listen), listen.port()));
                     }
                 }
             }
@@ -248,6 +250,8 @@ fn dialled(listener: &Listener, ipv6: bool) -> Vec<String> {
             Some(address) => vec![format!("iifname $outside {ip} daddr {address}")],
             None => vec![format!("iifname $outside meta nfproto {family} fib daddr type local")],
         },
+        // It dials the listener, and the configuration takes nothing else.
+        Mode::Login => Vec::new(),
     }
 }
 
