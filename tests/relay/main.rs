@@ -12,6 +12,7 @@ mod lab;
 
 mod endings;
 mod families;
+mod login;
 mod many;
 mod matrix;
 mod peers;
