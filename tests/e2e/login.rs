@@ -5,7 +5,7 @@
 use crate::lab::Family;
 use crate::lab::client::{Client, combinations, everything::everything_as};
 use crate::lab::control::Control;
-use crate::lab::files::{Folder, MIB, noise, same};
+use crate::lab::files::{Folder, MIB, noise, same, set_mode};
 use crate::lab::ftpgate::binary;
 use crate::lab::matrix::every_combination;
 use crate::lab::project;
@@ -54,8 +54,11 @@ fn lftp_with_its_setting_for_a_proxy() {
 fn tnftp_with_its_gate() {
     let scene = Scene::new(Topology::Login, ServerKind::Proftpd);
     let folder = Folder::new();
-    let script = format!("gate\nopen ftp.example.net\nuser anonymous {PASSWORD}\nbinary\nget {LARGE} down.bin\nquit\n");
-    let args = ["env", "FTPSERVER=10.0.0.1", "tnftp", "-p", "-d", "-v", "-n", "-q", "10"];
+    // It logs in through the gate only by itself.
+    let netrc = folder.write(".netrc", format!("machine ftp.example.net login anonymous password {PASSWORD}\n"));
+    set_mode(&netrc, 0o600);
+    let script = format!("gate\nopen ftp.example.net\nbinary\nget {LARGE} down.bin\nquit\n");
+    let args = ["env", "FTPSERVER=10.0.0.1", "FTPSERVERPORT=21", "tnftp", "-p", "-d", "-v", "-q", "10"];
     let output = scene.client().task(&args).seconds(20).folder(folder.path()).input(script).run();
     let said = output.text();
     assert!(said.contains("USER anonymous@ftp.example.net"), "{said}");
