@@ -119,7 +119,7 @@ fn the_manual_has_every_key_and_its_default() {
 /// The YAML examples of the manual are read as a user would paste them.
 #[test]
 fn the_examples_of_the_manual_are_right() {
-    let text = project("docs/configuration.md") + &project("docs/proxy-protocol.md");
+    let text = ["docs/configuration.md", "docs/proxy-protocol.md", "docs/login.md"].map(project).concat();
     let examples: Vec<&str> =
         text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default()).collect();
     assert!(examples.len() >= 4, "{examples:?}");

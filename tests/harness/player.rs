@@ -31,7 +31,7 @@ impl Player {
         if let Some(said) = &transcript.lobby {
             let mut lobby = Lobby::new(transcript.settings.line_length);
             lobby.bytes(said);
-            session = session.named(lobby.leave().expect("the lobby was left without a server"));
+            session = session.named(lobby.leave().unwrap());
         }
         let mut player = Self {
             session,

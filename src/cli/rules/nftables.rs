@@ -296,6 +296,23 @@ mod tests {
     }
 
     #[test]
+    fn login_mode_redirects_nothing_and_lets_in_who_comes_from_inside() {
+        let text = rules(
+            "listeners: [ { listen: [\"0.0.0.0:21\", \"[2001:db8::1]:2121\"], mode: login, external_address: 203.0.113.1, policy: { \
+             servers: ftp.example.net } } ]",
+        );
+        has(
+            &text,
+            &[
+                "iifname $inside meta nfproto ipv4 tcp dport 21 accept",
+                "iifname $inside ip6 daddr 2001:db8::1 tcp dport 2121 accept",
+                "ct mark & 0x10000000 == 0x10000000 accept",
+            ],
+        );
+        assert!(!text.contains("redirect") && !text.contains("hook prerouting"), "{text}");
+    }
+
+    #[test]
     fn forward_mode_redirects_and_accepts_only_what_was_redirected() {
         let text = rules("listeners: [ { listen: [\"0.0.0.0:8021\", \"[::]:8021\"] } ]");
         has(
