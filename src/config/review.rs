@@ -123,6 +123,16 @@ impl Config {
                 ));
             }
         }
+        for listener in self.listeners.iter().filter(|listener| listener.mode == Mode::Login) {
+            let all = |entry: &Entry| entry.net().is_some_and(|net| net.prefix_len() == 0);
+            if self.servers_for(listener).is_some_and(|servers| servers.entries().iter().any(all)) {
+                list.push(format!(
+                    "listener {} lets whoever reaches it go to every server there is: keep it off the outside, or list the \
+                     servers that are needed in policy.servers",
+                    listener.name
+                ));
+            }
+        }
         // The relay leads clients of one family to a server of the other.
         let divided = self.firewall.backend != Backend::Relay;
         for listener in self.listeners.iter().filter(|listener| divided && listener.mode == Mode::Reverse) {

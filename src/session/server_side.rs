@@ -141,8 +141,8 @@ impl Session {
             self.data.answered(started, code, now);
         }
         match kind {
-            // It is the answer to the client's USER.
-            Kind::Greeting => drop(self.greeted()),
+            // It was the answer to the client's USER. What is behind that, such as a password, was for a server that wants it.
+            Kind::Greeting if self.greeted().is_some() => self.end(EndReason::ServerClosed),
             Kind::Active(id, announcement) if code.is_positive() => {
                 self.close_pinhole(effects);
                 self.in_force(id, announcement, now);

@@ -269,6 +269,21 @@ fn visitors_count_as_sessions_do() {
     });
 }
 
+/// Behind a load balancer: the client is the one that it names, and so is the address that was dialled.
+#[test]
+fn a_load_balancer_may_stand_before_the_lobby() {
+    let scene = login(ServerKind::Vsftpd, |config| {
+        config.replacing("mode: login", "mode: login\n    proxy_protocol: { accept_from: 10.0.0.3 }")
+    });
+    let balancer = scene.lab.stranger_address(Family::V4);
+    let stream = scene.client().connect_from(balancer, scene.ftp(Family::V4), Duration::from_secs(5)).unwrap();
+    let mut control = Control::new(stream);
+    control.send(b"PROXY TCP4 10.0.0.2 10.0.0.1 40000 21\r\nUSER anonymous@ftp.example.net\r\n");
+    control.expect(220);
+    control.expect(331);
+    goes_on(&scene, &mut control, Family::V4);
+}
+
 /// The server hears the user's name alone, and the address that it is asked to dial is the gateway's.
 #[test]
 fn the_server_hears_of_no_gateway() {

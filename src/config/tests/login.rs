@@ -73,6 +73,9 @@ fn entries_and_their_places_are_checked() {
     let error = fault(&text);
     assert_eq!(error.key, "listeners[0].policy.servers");
     assert!(error.problem.contains("go to `server` and nowhere else"), "{error}");
+    // Everything is allowed to be allowed.
+    let config = parse(&login("    policy: { servers: [ ftp.example.net, \"::/0\" ] }"));
+    assert!(matches!(&config.warnings()[..], [one] if one.contains("every server there is")));
     // In forward mode there are only addresses to compare with.
     let config = parse(&format!("{}policy: {{ servers: [ 192.0.2.1, ftp.example.net ] }}\n", super::SMALL));
     assert!(matches!(&config.warnings()[..], [one] if one.contains("allow nothing at listener listener1")));
