@@ -30,6 +30,8 @@ const fn layer(name: &'static str, modules: &'static [&'static str], crates: &'s
 const LAYERS: &[Layer] = &[
     layer("protocol", &[], &["memchr", "serde"]),
     layer("pinhole", &[], &["serde"]),
+    // For what a host name is.
+    layer("policy", &["protocol"], &["ipnet"]),
     layer("sys", &[], &["nix", "libc", "socket2"]),
     layer("session", &["protocol", "pinhole"], &["serde"]),
     layer("firewall", &["pinhole", "sys"], &["nix", "socket2", "tracing", "serde"]),
@@ -39,27 +41,27 @@ const LAYERS: &[Layer] = &[
         &["pinhole", "session", "firewall"],
         &["tracing", "tracing_subscriber", "metrics", "metrics_exporter_prometheus", "serde_json"],
     ),
-    layer("config", &["pinhole", "protocol"], &["serde", "serde_yaml", "serde_json", "ipnet", "thiserror"]),
+    layer("config", &["pinhole", "policy", "protocol"], &["serde", "serde_yaml", "serde_json", "ipnet", "thiserror"]),
     layer(
         "proxy",
         // `protocol` for the PROXY header, which is before any session.
-        &["session", "pinhole", "protocol", "firewall", "observe", "sys"],
+        &["session", "pinhole", "policy", "protocol", "firewall", "observe", "sys"],
         &["tokio", "tracing", "socket2", "thiserror", "ipnet"],
     ),
     layer(
         "daemon",
-        &["config", "proxy", "observe", "firewall", "session", "pinhole", "protocol", "sys"],
+        &["config", "proxy", "observe", "firewall", "session", "pinhole", "policy", "protocol", "sys"],
         &["tokio", "tracing", "anyhow", "sd_notify", "nix", "getrandom"],
     ),
     layer(
         "cli",
-        &["daemon", "config", "proxy", "observe", "firewall", "session", "pinhole", "protocol", "sys"],
+        &["daemon", "config", "proxy", "observe", "firewall", "session", "pinhole", "policy", "protocol", "sys"],
         &["clap", "anyhow", "thiserror", "serde", "serde_json", "tokio", "tracing"],
     ),
     layer("main", &["cli"], &[]),
     layer(
         "lib",
-        &["cli", "config", "daemon", "firewall", "observe", "pinhole", "protocol", "proxy", "session", "sys"],
+        &["cli", "config", "daemon", "firewall", "observe", "pinhole", "policy", "protocol", "proxy", "session", "sys"],
         &[],
     ),
 ];
@@ -80,7 +82,7 @@ const EXCEPTIONS: &[(&str, &str)] = &[
 ];
 
 /// The pure modules, and the words that they must not know.
-const PURE: &[&str] = &["protocol", "pinhole", "session"];
+const PURE: &[&str] = &["protocol", "pinhole", "policy", "session"];
 const IMPURE: &[&str] = &[
     "Instant",
     "SystemTime",

@@ -21,6 +21,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::policy::Servers;
+
 pub use error::{Error, Place};
 pub use review::{ReloadChanges, reload_changes};
 pub use values::{PortRange, format_duration};
@@ -69,6 +71,8 @@ words! {
         Forward = "forward",
         /// The server behind the gateway; it comes from the configuration.
         Reverse = "reverse",
+        /// Clients dial the gateway; the server is the one that they name: `USER user@host`.
+        Login = "login",
     }
 }
 
@@ -274,6 +278,8 @@ pub struct Listener {
     pub relayed: bool,
     /// Forward mode: below this prefix IPv6 clients find IPv4 servers. Only where data connections are relayed.
     pub nat64: Option<Prefix>,
+    /// Its own in place of [`Config::policy`]. Nothing of it in reverse mode.
+    pub policy: Policy,
 }
 
 /// PROXY headers on control connections. Nothing of it in forward mode.
@@ -410,9 +416,12 @@ pub struct Timeouts {
     pub idle: Duration,
 }
 
-/// Who may do what. Nothing can be set in this version.
+/// Who may do what.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Policy {}
+pub struct Policy {
+    /// The servers that may be reached; not empty. `None` in forward mode: all; in login mode there is a list.
+    pub servers: Option<Servers>,
+}
 
 /// The Prometheus endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -440,6 +449,12 @@ pub struct Control {
 }
 
 impl Config {
+    /// The servers that a listener's sessions may lead to: its own list, or else that of all.
+    pub fn servers_for<'a>(&'a self, listener: &'a Listener) -> Option<&'a Servers> {
+        let policies = [&listener.policy, &self.policy];
+        policies.into_iter().find_map(|policy| policy.servers.as_ref()).filter(|_| listener.mode != Mode::Reverse)
+    }
+
     /// Reads a configuration file.
     ///
     /// # Errors

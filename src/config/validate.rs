@@ -1,9 +1,10 @@
 //! From the shape of the file to its meaning: every rule about values, each with its sentence and its remedy.
 //!
 //! Lives here: [`config`]. A fault comes with its key, such as `listeners[0].mode`; the caller finds its place in the text.
-//! Not here: one listener's rules (`listener.rs`, `proxy_protocol.rs`, `relayed.rs`, below), warnings (`review.rs`).
+//! Not here: one listener's rules (`listener.rs`, `proxy_protocol.rs`, `relayed.rs`, below), `policy` (`policy.rs`), warnings (`review.rs`).
 
 mod listener;
+mod policy;
 mod proxy_protocol;
 mod relayed;
 
@@ -19,7 +20,7 @@ use super::system::System;
 use super::values::{Fault, PortRange, parse_duration, parse_ports};
 use super::{
     Accounting, Backend, Config, Control, Data, Dialect, Firewall, Level, Limits, Log, LogFormat, Metrics, Nftables,
-    OnControlClose, Ownership, Pf, Policy, ServerMode, Timeouts, Tracking, Word, defaults,
+    OnControlClose, Ownership, Pf, ServerMode, Timeouts, Tracking, Word, defaults,
 };
 
 /// A fault and the key it is about.
@@ -33,6 +34,8 @@ pub(super) fn config(raw: Raw) -> Keyed<Config> {
     let backend = firewall.as_ref().map_or(Backend::Nftables, |firewall| firewall.backend);
     let listeners = listener::all(raw.listeners.unwrap_or_default(), system, backend)?;
     let firewall = firewall?;
+    let policy = policy::section("policy", raw.policy.unwrap_or_default())?;
+    policy::fits(&policy, &listeners, firewall.backend)?;
     let user = raw.user.unwrap_or_else(|| Some(Scalar(defaults::USER.to_owned())));
     let data = data(raw.data.unwrap_or_default(), firewall.backend)?;
     relayed::server_mode(data.server_mode, &listeners)?;
@@ -42,7 +45,7 @@ pub(super) fn config(raw: Raw) -> Keyed<Config> {
         firewall,
         limits: limits(raw.limits.unwrap_or_default())?,
         timeouts: timeouts(raw.timeouts.unwrap_or_default())?,
-        policy: Policy {},
+        policy,
         metrics: metrics(raw.metrics.unwrap_or_else(|| Some(RawMetrics::default())))?,
         log: log(raw.log.unwrap_or_default())?,
         control: control(raw.control.unwrap_or_default())?,

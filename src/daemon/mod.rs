@@ -128,7 +128,7 @@ fn accept(
 ) -> anyhow::Result<mpsc::Receiver<std::convert::Infallible>> {
     let (alive, all_ended) = mpsc::channel(1);
     let per_listener: Vec<_> =
-        config.listeners.iter().map(|l| Arc::new(settings::listener(l, house.paths.of(l)))).collect();
+        config.listeners.iter().map(|l| Arc::new(settings::listener(config, l, house.paths.of(l)))).collect();
     for (socket, at) in sockets {
         let socket = tokio::net::TcpListener::from_std(socket)?;
         let Some(settings) = per_listener.get(at).cloned() else { continue };

@@ -99,7 +99,7 @@ pub(super) fn live(config: &Config, tracked: bool) -> proxy::Live {
 }
 
 /// One listener.
-pub(super) fn listener(listener: &config::Listener, path: DataPath) -> proxy::ListenerSettings {
+pub(super) fn listener(config: &Config, listener: &config::Listener, path: DataPath) -> proxy::ListenerSettings {
     proxy::ListenerSettings {
         name: listener.name.clone(),
         capture: match listener.capture {
@@ -111,7 +111,10 @@ pub(super) fn listener(listener: &config::Listener, path: DataPath) -> proxy::Li
         route: match listener.mode {
             config::Mode::Forward => proxy::Route::Original,
             config::Mode::Reverse => proxy::Route::Servers(listener.servers.clone()),
+            // With pf the daemon is in an empty root directory, where no resolver finds its files.
+            config::Mode::Login => proxy::Route::Login { names: config.firewall.backend != config::Backend::Pf },
         },
+        allowed: config.servers_for(listener).cloned(),
         source: match &listener.source {
             config::Source::Gateway => proxy::Source::Gateway,
             config::Source::Client => proxy::Source::Client,

@@ -11,6 +11,8 @@ use super::header::Told;
 use super::{Capture, ListenerSettings, Route, Shared};
 use crate::observe::limiter::Limiter;
 use crate::observe::metrics::Rejection;
+use crate::policy::Servers;
+use crate::protocol::destination::Host;
 use crate::protocol::nat64::Prefix;
 use crate::sys;
 
@@ -34,9 +36,15 @@ pub enum Lost {
     /// Below the prefix of NAT64 stands an address that nobody can have, or that the prefix may not hold.
     #[error("there is no server behind this address: its prefix must not hold the IPv4 address in it")]
     NotGlobal,
-    /// No server of the client's address family is configured.
+    /// No server of the client's address family is configured, or none is named.
     #[error("no server is configured for this address family")]
     Family,
+    /// The server is of another address family than the client, and packet filters cannot lead from one to the other.
+    #[error("the server {0} is of another address family than you are, and this gateway cannot lead there")]
+    OtherFamily(SocketAddr),
+    /// `policy.servers` does not have it.
+    #[error("{0} is not a server that this gateway connects to")]
+    Forbidden(SocketAddr),
 }
 
 impl Lost {
@@ -45,7 +53,8 @@ impl Lost {
         match self {
             Self::NotRedirected => Rejection::NoDestination,
             Self::Loop => Rejection::Loop,
-            Self::Family | Self::NotGlobal => Rejection::NoServer,
+            Self::Family | Self::OtherFamily(_) | Self::NotGlobal => Rejection::NoServer,
+            Self::Forbidden(_) => Rejection::Policy,
             Self::Unknown => Rejection::Internal,
         }
     }
@@ -78,6 +87,7 @@ pub struct Face {
 }
 
 /// Finds the way of a connection that was just accepted. `told`: by whom and what, if `client` is not the peer of the socket.
+/// `named`: the server that the client has named, in login mode.
 ///
 /// # Errors
 /// It leads nowhere.
@@ -86,6 +96,7 @@ pub fn find(
     client: SocketAddr,
     local: SocketAddr,
     told: Option<Told>,
+    named: Option<SocketAddr>,
     listener: &ListenerSettings,
     shared: &Shared,
 ) -> Result<Way, Lost> {
@@ -113,17 +124,40 @@ pub fn find(
             }
             // A header does not choose a server: whoever may send one could reach any host by it.
             let server = server_of(redirected, listener.nat64, |address| shared.is_own(address))?;
+            let host = Host::Address(server.ip());
+            let allows = |servers: &Servers| servers.allows(&host, server.ip(), server.port(), false);
+            if !listener.allowed.as_ref().is_none_or(allows) {
+                return Err(Lost::Forbidden(server));
+            }
             Ok(Way { original: redirected, server, arrived: redirected, local, via })
         }
         Route::Servers(servers) => {
             let server = choose(servers, client, listener.path.terminates()).ok_or(Lost::Family)?;
-            if shared.listening.contains(&server.port()) && shared.is_own(server.ip()) {
-                return Err(Lost::Loop);
+            arrived_at(server, redirected, told, local, shared)
+        }
+        Route::Login { .. } => {
+            let server = named.ok_or(Lost::Family)?;
+            if server.is_ipv6() != client.is_ipv6() && !listener.path.terminates() {
+                return Err(Lost::OtherFamily(server));
             }
-            let original = told.map_or(redirected, |told| told.dialled);
-            Ok(Way { original, server, arrived: redirected, local, via })
+            arrived_at(server, redirected, told, local, shared)
         }
     }
+}
+
+/// The way to a server of clients that dial this host.
+fn arrived_at(
+    server: SocketAddr,
+    arrived: SocketAddr,
+    told: Option<Told>,
+    local: SocketAddr,
+    shared: &Shared,
+) -> Result<Way, Lost> {
+    if shared.listening.contains(&server.port()) && shared.is_own(server.ip()) {
+        return Err(Lost::Loop);
+    }
+    let original = told.map_or(arrived, |told| told.dialled);
+    Ok(Way { original, server, arrived, local, via: told.map(|told| told.sender) })
 }
 
 /// Forward mode: the server that the client has dialled, which below the prefix of NAT64 (RFC 6052) is an IPv4 one.

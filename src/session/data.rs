@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
@@ -177,8 +178,8 @@ impl Connection {
 pub struct Data {
     /// Behind a pointer, because an idle session has none of it.
     under_way: Option<Box<UnderWay>>,
-    /// The connection that the next transfer will use.
-    current: Option<PinholeId>,
+    /// The connection that the next transfer will use: one more than its number, which takes half the room.
+    current: Option<NonZeroU32>,
     user: Box<[u8]>,
     binary: bool,
 }
@@ -265,7 +266,7 @@ impl Data {
 
     /// The next transfer uses this pinhole.
     pub fn use_next(&mut self, id: PinholeId) {
-        self.current = Some(id);
+        self.current = Some(NonZeroU32::MIN.saturating_add(id.0));
     }
 
     /// A pinhole was closed. If nothing came through it, nothing is left to tell; [`Data::report`] finds that out.
@@ -277,7 +278,7 @@ impl Data {
 
     /// The server said 1yz to the oldest transfer command.
     pub fn started(&mut self, now: Millis) {
-        let current = self.current;
+        let current = self.current.map(|number| PinholeId(number.get() - 1));
         let Some(under_way) = &mut self.under_way else { return };
         let Some(command) = under_way.asked.pop_front() else { return };
         if let Some(connection) = under_way.connections.iter_mut().find(|c| Some(c.id) == current && c.is_free()) {

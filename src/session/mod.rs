@@ -1,7 +1,7 @@
 //! Session: the FTP session state machine. Pure: no I/O, no clock, no randomness, no logging; bytes and time come in as
 //! [`Event`]s, what shall be done goes out as [`Effect`]s.
 //!
-//! - `effect`: all that goes in and comes out, on one screen;
+//! - `effect`: all that goes in and comes out, on one screen; `lobby`: before there is a server; `login`: where USER named it;
 //! - `client_side`: what the client's lines lead to; `server_side`: what the server's replies lead to;
 //! - `announce`: from an announced address to a pinhole and back to the line;
 //! - `convert`: a client and a server in different modes; `translate`: a client and a server of different address families (RFC 6384);
@@ -20,6 +20,8 @@ pub mod client_side;
 pub mod convert;
 pub mod data;
 pub mod effect;
+pub mod lobby;
+pub mod login;
 pub mod pending;
 pub mod replies;
 pub mod server_side;
@@ -119,6 +121,7 @@ pub struct Session {
     /// `ALGS DISABLE64` was said.
     algs_off: bool,
     epsv: convert::Epsv,
+    login: Option<Box<login::Login>>,
     /// A line that is an FTP command was seen.
     seen_command: bool,
     /// AUTH was passed on and is not answered yet. While it is not, the client is not read.
@@ -173,6 +176,7 @@ impl Session {
             epsv_all: false,
             algs_off: false,
             epsv: convert::Epsv::Unknown,
+            login: None,
             seen_command: false,
             auth_pending: false,
             urgent: Urgent::No,
@@ -265,7 +269,7 @@ impl Session {
             _ if self.has_ended() => false,
             Side::Client => {
                 let held = self.held_command.is_some() || self.auth_pending || self.awaits_conversion();
-                !held && self.pending.len() < self.settings.pipeline
+                !held && !self.awaits_greeting() && self.pending.len() < self.settings.pipeline
             }
             Side::Server => self.held_reply.is_none(),
         }
@@ -396,7 +400,7 @@ impl Session {
             if !self.closed.has(side) || self.shut.has(side) || !(self.can_read(side) || in_vain) {
                 continue;
             }
-            if side == Side::Server && self.lost.is_none() {
+            if side == Side::Server {
                 self.last_words(effects);
             }
             self.shut.set(side);

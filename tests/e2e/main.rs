@@ -13,6 +13,7 @@ mod flow;
 mod hostile;
 mod lifecycle;
 mod lifetimes;
+mod login;
 mod matrix;
 mod mixed;
 mod modes;

@@ -85,6 +85,7 @@ pub fn random() -> impl Strategy<Value = Transcript> {
                 server_mode: ServerMode::AsClient,
             },
             logged_in: true,
+            lobby: None,
             steps: segments
                 .into_iter()
                 .map(|(side, bytes)| Step { line: 0, what: What::Input(Input::Bytes(side, bytes)) })

@@ -24,6 +24,8 @@ pub struct Transcript {
     pub settings: Settings,
     /// Whether greeting, USER and PASS are over before the first step.
     pub logged_in: bool,
+    /// What the client has said in the lobby, if it came through there.
+    pub lobby: Option<Vec<u8>>,
     /// What happens.
     pub steps: Vec<Step>,
 }
@@ -137,6 +139,7 @@ struct Header {
     entrance: Option<IpAddr>,
     balancer: Option<IpAddr>,
     logged_in: Option<bool>,
+    lobby: Option<Vec<u8>>,
     settings: Settings,
 }
 
@@ -162,6 +165,7 @@ impl Default for Header {
             entrance: None,
             balancer: None,
             logged_in: None,
+            lobby: None,
             settings,
         }
     }
@@ -170,6 +174,10 @@ impl Default for Header {
 impl Header {
     /// Whether `line` is one of ours.
     fn take(&mut self, line: &str) -> Result<bool, String> {
+        if let Some(text) = line.strip_prefix("lobby ") {
+            (self.lobby, self.logged_in) = (Some(notation::to_bytes(text)?), Some(false));
+            return Ok(true);
+        }
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
             ["client", "closes"] | ["server", "closes"] => return Ok(false),
@@ -207,7 +215,7 @@ impl Header {
             detour: Detour { announced: self.announced, entrance: self.entrance, balancer: self.balancer }.boxed(),
         };
         let logged_in = self.logged_in.ok_or_else(|| missing("login"))?;
-        Ok(Transcript { name: name.to_owned(), ends, settings: self.settings, logged_in, steps })
+        Ok(Transcript { name: name.to_owned(), ends, settings: self.settings, logged_in, lobby: self.lobby, steps })
     }
 }
 

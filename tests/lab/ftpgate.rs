@@ -118,6 +118,16 @@ impl Ftpgate {
         Self::start_by(host, config, &[])
     }
 
+    /// With this /etc/hosts, which nobody else sees, and by means of a command.
+    pub fn start_knowing(host: &Host, config: &Config, hosts: &str, by: &[&str]) -> Self {
+        let folder = Folder::new();
+        let file = folder.write("hosts", hosts);
+        super::files::set_mode(&file, 0o644);
+        let mount = format!("mount --bind {} /etc/hosts && exec \"$@\"", file.display());
+        let by = [&["unshare", "--mount", "sh", "-c", &mount, "sh"], by].concat();
+        Self::start_by(host, config, &by).unwrap_or_else(|error| panic!("{error}"))
+    }
+
     fn start_by(host: &Host, config: &Config, by: &[&str]) -> Result<Self, String> {
         let folder = Folder::new();
         // The control socket is made by the unprivileged user.

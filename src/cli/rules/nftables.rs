@@ -134,7 +134,7 @@ impl Ruleset<'_> {
     fn interfaces(&mut self, inside: &str, outside: &str) {
         let _ = writeln!(
             self.text,
-            "# Where clients of `mode: forward` are, and where the rest of the world is.\n\
+            "# Where clients of `mode: forward` and `mode: login` are, and where the rest of the world is.\n\
              define inside = \"{inside}\"\ndefine outside = \"{outside}\"\n"
         );
     }
@@ -214,8 +214,10 @@ impl Ruleset<'_> {
                 // nftables has no such thing, and the configuration does not take it.
                 Capture::Divert => {}
                 Capture::Direct => {
+                    // Nobody outside is to go anywhere by way of the gateway.
+                    let from = if listener.mode == Mode::Login { "iifname $inside " } else { "" };
                     for listen in listener.listen.iter().filter(|listen| listen.port() != 0) {
-                        self.rule(&format!("{} tcp dport {} accept", own_address(*listen), listen.port()));
+                        self.rule(&format!("{from}{} tcp dport {} accept", own_address(*listen), listen.port()));
                     }
                 }
             }
@@ -252,6 +254,8 @@ fn dialled(listener: &Listener, ipv6: bool) -> Vec<String> {
             Some(address) => vec![format!("iifname $outside {ip} daddr {address}")],
             None => vec![format!("iifname $outside meta nfproto {family} fib daddr type local")],
         },
+        // It dials the listener, and the configuration takes nothing else.
+        Mode::Login => Vec::new(),
     }
 }
 
@@ -293,6 +297,23 @@ mod tests {
         for line in lines {
             assert!(rest.any(|found| found.trim() == *line), "{line:?} in its place in\n{text}");
         }
+    }
+
+    #[test]
+    fn login_mode_redirects_nothing_and_lets_in_who_comes_from_inside() {
+        let text = rules(
+            "listeners: [ { listen: [\"0.0.0.0:21\", \"[2001:db8::1]:2121\"], mode: login, external_address: 203.0.113.1, policy: { \
+             servers: ftp.example.net } } ]",
+        );
+        has(
+            &text,
+            &[
+                "iifname $inside meta nfproto ipv4 tcp dport 21 accept",
+                "iifname $inside ip6 daddr 2001:db8::1 tcp dport 2121 accept",
+                "ct mark & 0x10000000 == 0x10000000 accept",
+            ],
+        );
+        assert!(!text.contains("redirect") && !text.contains("hook prerouting"), "{text}");
     }
 
     #[test]
