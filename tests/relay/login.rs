@@ -152,6 +152,30 @@ fn names_that_nothing_in_the_list_could_match_are_not_looked_up() {
     goes_on(&scene, &mut control, Family::V4);
 }
 
+/// Listed or not, known as its own or not: a session never leads back to the gateway.
+#[test]
+fn the_gateway_does_not_connect_to_itself() {
+    let scene =
+        login(ServerKind::Vsftpd, |config| config.replacing("198.51.100.0/24", "198.51.100.0/24, \"10.0.0.1:*\""));
+    // An address that it did not have when it was started.
+    scene.gateway().ip("address add 198.51.100.55/24 dev wan0\n");
+    let mut control = visitor(&scene, Family::V4);
+    for (destination, words, reason) in [
+        ("10.0.0.1", "the gateway does not connect to itself", "loop"),
+        ("198.51.100.55", "is not a server that this gateway connects to", "policy"),
+        ("198.51.100.1", "is not a server that this gateway connects to", "policy"),
+    ] {
+        let before = rejected(&scene, reason);
+        let reply = control.must(&format!("USER anonymous@{destination}"), 530);
+        assert!(reply.text.contains(words), "{reply:?}");
+        assert_eq!(rejected(&scene, reason), before + 1.0);
+    }
+    // A service of its own may be listed for its own sake.
+    let text = control.must("USER anonymous@10.0.0.1:2323", 530).text;
+    assert!(text.contains("10.0.0.1:2323") && text.contains("refused"), "{text}");
+    assert_eq!(scene.metrics().sum("ftpgate_sessions_total", &[]), 0.0);
+}
+
 #[test]
 fn a_server_that_is_not_there_is_said_and_the_next_address_is_tried() {
     let scene = login(ServerKind::Vsftpd, |config| config.with("timeouts", "{ connect: 2s }"));
