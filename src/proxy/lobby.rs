@@ -230,6 +230,8 @@ impl Journey<'_> {
             Host::Address(address) => vec![*address],
             Host::Name(name) => self.look_up(name, *port, until).await?,
         };
+        // Whom a client names may have become an address of this host since the start; its source address would not tell.
+        self.shared.look_at_own_addresses();
         let mut servers = self.allowed(&addresses)?;
         // Across families only if there is nothing else: it costs a translation.
         servers.sort_by_key(|server| server.is_ipv6() != self.peer.is_ipv6());
@@ -252,7 +254,9 @@ impl Journey<'_> {
         let mut servers = Vec::new();
         let mut why = (Rejection::Policy, self.forbidden());
         for &address in addresses {
-            if !self.allows(address, self.shared.is_own(address)) {
+            let Destination { host, port } = self.destination;
+            let own = self.shared.is_own(address);
+            if !self.listener.allowed.as_ref().is_some_and(|servers| servers.allows(host, address, *port, own)) {
                 continue;
             }
             let server = SocketAddr::new(address, self.destination.port);
@@ -269,11 +273,6 @@ impl Journey<'_> {
         origin::find(self.stream, self.peer, self.local, self.told, Some(server), self.listener, self.shared)
     }
 
-    fn allows(&self, address: IpAddr, own: bool) -> bool {
-        let Destination { host, port } = self.destination;
-        self.listener.allowed.as_ref().is_some_and(|servers| servers.allows(host, address, *port, own))
-    }
-
     async fn connect(&self, server: SocketAddr, limit: Duration) -> Result<Reached, Refused> {
         let way = self.way(server).map_err(|lost| (lost.counts_as(), lost.to_string()))?;
         let unreachable = |error: Unreachable| {
@@ -285,10 +284,6 @@ impl Journey<'_> {
         };
         let connected = upstream::connect(way, self.peer, self.listener, limit).await;
         let (stream, source) = connected.map_err(unreachable)?;
-        // An address that this host got after the start is its own all the same.
-        if source.ip() == server.ip() && !self.allows(server.ip(), true) {
-            return Err(unreachable(Unreachable::Loop(server)));
-        }
         Ok(Reached { way, server: stream, source, named: None })
     }
 

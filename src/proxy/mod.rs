@@ -135,7 +135,7 @@ pub struct Shared {
     pub limits: limits::Limits,
     /// Ports of all our listeners: a session to one of them on an address of ours would come back to us.
     pub listening: Vec<u16>,
-    /// The addresses of this host when the daemon started or was last reloaded.
+    /// The addresses of this host when they were last looked at: at the start, at a reload, for a server that a client names.
     pub own_addresses: RwLock<Vec<IpAddr>>,
     /// What is known of servers.
     pub servers: servers::Servers,
@@ -196,6 +196,11 @@ impl Shared {
     /// New sessions go by this; running ones stay as they are.
     pub fn reload(&self, live: Live) {
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
+        self.look_at_own_addresses();
+    }
+
+    /// Looks again which addresses this host has.
+    pub fn look_at_own_addresses(&self) {
         if let Ok(addresses) = crate::sys::own_addresses() {
             *self.own_addresses.write().unwrap_or_else(PoisonError::into_inner) = addresses;
         }

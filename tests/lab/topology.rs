@@ -72,8 +72,8 @@ pub const PASSIVE_PORTS: (u16, u16) = (50000, 50999);
 /// The server's name in [`Topology::Login`]; [`HOSTS`] has its addresses.
 pub const SERVER_NAME: &str = "ftp.example.net";
 
-/// What ftpgate finds in /etc/hosts there. The second server is not there, the third only for IPv4, and the rest are names of the gateway
-/// itself and of what no name may lead to.
+/// What ftpgate finds in /etc/hosts there: the server; a host that is not there, alone and before the server; the server for IPv4 only;
+/// the gateway itself; what no name may lead to; names that are listed nowhere.
 pub const HOSTS: &str = "198.51.100.10 ftp.example.net\n2001:db8:51::10 ftp.example.net\n\
     198.51.100.77 away.example.org\n198.51.100.77 both.example.org\n198.51.100.10 both.example.org\n\
     198.51.100.10 four.example.org\n\

@@ -2,7 +2,7 @@
 //!
 //! Not here: notations (`src/protocol/destination.rs`), the lobby byte by byte (`src/session/lobby_tests.rs`), pinholes (`tests/e2e`).
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use crate::lab::control::Control;
 use crate::lab::fake_server::FakeServer;
 use crate::lab::files::{MIB, noise};
+use crate::lab::ftpgate::NAME_SERVER;
 use crate::lab::matrix::every_combination;
 use crate::lab::scene::Scene;
 use crate::lab::server::{LARGE, PASSWORD, ServerKind};
@@ -121,27 +122,56 @@ fn forbidden_servers_are_refused_and_the_client_may_name_another() {
     }
 }
 
+/// A name server that hears and never answers.
+fn name_server(scene: &Scene) -> UdpSocket {
+    let socket = scene.gateway().inside(|| UdpSocket::bind((NAME_SERVER, 53))).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    socket
+}
+
+/// The names that it was asked for, as DNS writes them: `\x03ftp\x07example\x03net`.
+fn asked(name_server: &UdpSocket) -> Vec<String> {
+    let mut buffer = [0; 512];
+    let queries = std::iter::from_fn(|| name_server.recv(&mut buffer).ok().map(|count| buffer[12..count].to_vec()));
+    let name = |query: Vec<u8>| String::from_utf8_lossy(query.split(|byte| *byte == 0).next().unwrap()).into_owned();
+    let mut names: Vec<String> = queries.map(name).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
 #[test]
 fn names_that_nothing_in_the_list_could_match_are_not_looked_up() {
-    // Names alone: nobody can find out by the gateway which other names there are.
+    // Names alone, and one network for one other port.
     let scene = login(ServerKind::Vsftpd, |config| {
-        config.replacing("198.51.100.0/24, \"2001:db8:51::/64\", ftp.example.net", "ftp.example.net")
+        config
+            .replacing("198.51.100.0/24, \"2001:db8:51::/64\"", "\"198.51.100.0/24:2121\"")
+            .with("timeouts", "{ connect: 1s }")
     });
+    let name_server = name_server(&scene);
     let mut control = visitor(&scene, Family::V4);
-    for name in ["other.example.com", "no.such.name.example.com"] {
+    for name in ["other.example.com", "secret.example.com", "example.org", "secret.example.com:22"] {
         let reply = control.must(&format!("USER anonymous@{name}"), 530);
         assert!(reply.text.contains("is not a server"), "{reply:?}");
     }
-    assert_eq!((rejected(&scene, "policy"), rejected(&scene, "resolve")), (2.0, 0.0));
-    // Listed, and nowhere to be found.
-    let reply = control.must("USER anonymous@no.such.name.example.org", 530);
-    assert!(reply.text.contains("the name no.such.name.example.org cannot be looked up"), "{reply:?}");
-    assert_eq!(rejected(&scene, "resolve"), 1.0);
-    drop(scene);
+    assert_eq!(asked(&name_server), [""; 0]);
+    assert_eq!((rejected(&scene, "policy"), rejected(&scene, "resolve")), (4.0, 0.0));
+    // Listed, and the name server does not answer: the time for connecting is the bound.
+    let reply = control.must("USER anonymous@slow.example.org", 530);
+    assert!(reply.text.contains("the name slow.example.org cannot be looked up: no answer in time"), "{reply:?}");
+    assert_eq!(asked(&name_server), ["\x04slow\x07example\x03org"]);
+    // Any name may lead to the network, but an answer would tell whether there is such a name.
+    let reply = control.must("USER anonymous@secret.example.com:2121", 530);
+    assert!(reply.text.contains("is not a server that this gateway connects to"), "{reply:?}");
+    assert_eq!(asked(&name_server).last().map(String::as_str), Some("\x06secret\x07example\x03com"));
+    assert_eq!(rejected(&scene, "resolve"), 2.0);
+}
 
+#[test]
+fn a_name_that_is_not_listed_may_lead_to_a_listed_address() {
     let scene = login(ServerKind::Vsftpd, |config| config);
-    // With networks in the list any name may lead to a listed address. One that does not looks like one that does not exist.
     let mut control = visitor(&scene, Family::V4);
+    // One that does not looks like one that does not exist.
     let texts = ["outside.example.com", "no.such.name.example.com"].map(|name| {
         let reply = control.must(&format!("USER anonymous@{name}"), 530);
         reply.text.replace(name, "NAME")
@@ -150,6 +180,30 @@ fn names_that_nothing_in_the_list_could_match_are_not_looked_up() {
     assert_eq!((rejected(&scene, "policy"), rejected(&scene, "resolve")), (1.0, 1.0));
     control.must("USER anonymous@other.example.com", 331);
     goes_on(&scene, &mut control, Family::V4);
+}
+
+/// Listed or not, known as its own or not: a session never leads back to the gateway.
+#[test]
+fn the_gateway_does_not_connect_to_itself() {
+    let scene =
+        login(ServerKind::Vsftpd, |config| config.replacing("198.51.100.0/24", "198.51.100.0/24, \"10.0.0.1:*\""));
+    // An address that it did not have when it was started.
+    scene.gateway().ip("address add 198.51.100.55/24 dev wan0\n");
+    let mut control = visitor(&scene, Family::V4);
+    for (destination, words, reason) in [
+        ("10.0.0.1", "the gateway does not connect to itself", "loop"),
+        ("198.51.100.55", "is not a server that this gateway connects to", "policy"),
+        ("198.51.100.1", "is not a server that this gateway connects to", "policy"),
+    ] {
+        let before = rejected(&scene, reason);
+        let reply = control.must(&format!("USER anonymous@{destination}"), 530);
+        assert!(reply.text.contains(words), "{reply:?}");
+        assert_eq!(rejected(&scene, reason), before + 1.0);
+    }
+    // A service of its own may be listed for its own sake.
+    let text = control.must("USER anonymous@10.0.0.1:2323", 530).text;
+    assert!(text.contains("10.0.0.1:2323") && text.contains("refused"), "{text}");
+    assert_eq!(scene.metrics().sum("ftpgate_sessions_total", &[]), 0.0);
 }
 
 #[test]
@@ -267,6 +321,22 @@ fn visitors_count_as_sessions_do() {
         let mut control = Control::connect(scene.client(), scene.ftp(Family::V4));
         (control.reply().code == 220).then_some(())
     });
+}
+
+/// As FileZilla's logon.cpp has it with its setting "USER@HOST": AUTH twice, and what it wants to know behind the login.
+#[test]
+fn the_commands_of_filezilla_in_their_order() {
+    let scene = login(ServerKind::Proftpd, |config| config);
+    let mut control = visitor(&scene, Family::V4);
+    for (command, code) in [("AUTH TLS", 534), ("AUTH SSL", 534), ("USER anonymous@ftp.example.net", 331)] {
+        control.must(command, code);
+    }
+    control.must(&format!("PASS {PASSWORD}"), 230);
+    for (command, code) in [("SYST", 215), ("FEAT", 211), ("PWD", 257), ("TYPE I", 200)] {
+        control.must(command, code);
+    }
+    let listing = control.download(scene.client(), Family::V4, "MLSD");
+    assert!(String::from_utf8_lossy(&listing).contains(LARGE));
 }
 
 /// Behind a load balancer: the client is the one that it names, and so is the address that was dialled.
