@@ -71,6 +71,7 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ("src/firewall/worker.rs", "tokio"), // the channel between sessions and the firewall's thread
     ("src/firewall/tracking/mod.rs", "tokio"), // the channel from a tracker to sessions
     ("src/firewall/tracking/registry.rs", "tokio"), // its sending end
+    ("src/firewall/worker/lease.rs", "tokio"), // the answer to who asked for a pinhole
     ("src/firewall/relay/mod.rs", "tokio"), // the relay's own runtime: a task for each connection that it copies
     ("src/firewall/relay/book.rs", "tokio"), // its sockets and the handles of its tasks
     ("src/firewall/relay/door.rs", "tokio"), // accepting

@@ -117,6 +117,10 @@ pub fn find(
     };
     match &listener.route {
         Route::Original => {
+            // An address may be ours since a moment ago; it matters where the session would come back to us.
+            if shared.listening.contains(&redirected.port()) {
+                shared.look_at_own_addresses();
+            }
             // A connection that nothing redirected names our own listener here (with tproxy and divert it does so by its address).
             if shared.is_own(redirected.ip()) {
                 let dialled_us = redirected == local && shared.listening.contains(&local.port());

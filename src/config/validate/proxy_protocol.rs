@@ -115,7 +115,7 @@ mod tests {
             (REVERSE, "{ trust: 192.0.2.7 }", "trust", "unknown key", "accept_from, data, send"),
             (REVERSE, "{ data: true }", "data", "nobody is known", "accept_from"),
             (REVERSE, "{ data: maybe }", "data", "\"maybe\"", "true or false"),
-            (REVERSE, "{ accept_from: 192.0.2.7, data: true }", "data", "cannot read", "backend: relay"),
+            (REVERSE, "{ accept_from: 192.0.2.7, data: true }", "data", "cannot read", "data: relay"),
         ] {
             let error = with(mode, section).expect_err(section);
             assert_eq!(error.key, format!("listeners[0].proxy_protocol.{key}"), "{error}");
