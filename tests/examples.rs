@@ -16,9 +16,9 @@ use lab::ftpgate::binary;
 use lab::host::Host;
 use lab::project;
 
-/// All files of a kind, by name. There are seven examples.
+/// All files of a kind, by name. There are eight examples.
 fn examples(extension: &str) -> Vec<PathBuf> {
-    files("nftables-examples", extension, 7)
+    files("nftables-examples", extension, 8)
 }
 
 /// The same for pf: four examples for each of two systems.
