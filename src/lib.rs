@@ -9,7 +9,8 @@
 //! - [`session`]: the FTP session state machine, pure: events in, effects out;
 //! - [`firewall`]: the packet filter and what is in force there: nftables, pf, dry-run;
 //! - [`observe`]: logs and metrics;
-//! - at the bottom [`protocol`] (FTP text), [`pinhole`] (plain data that session and firewall share), [`sys`] (sockets).
+//! - at the bottom [`protocol`] (FTP text), [`policy`] (which servers may be reached), [`pinhole`] (plain data that session and
+//!   firewall share), [`sys`] (sockets).
 //!
 //! `docs/architecture.md` tells how they work together, and what is deliberately absent.
 
@@ -19,6 +20,7 @@ pub mod daemon;
 pub mod firewall;
 pub mod observe;
 pub mod pinhole;
+pub mod policy;
 pub mod protocol;
 pub mod proxy;
 pub mod session;

@@ -8,8 +8,8 @@
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-/// Three configurations that exercise every kind of rule, and one of each ownership.
-const CONFIGS: [(&str, &str); 5] = [
+/// Configurations that exercise every kind of rule, and one of each ownership.
+const CONFIGS: [(&str, &str); 6] = [
     ("forward", "listeners: [ { name: out, listen: [\"0.0.0.0:8021\", \"[::]:8021\"] } ]\n"),
     (
         "reverse",
@@ -22,6 +22,11 @@ const CONFIGS: [(&str, &str); 5] = [
         "listeners:\n  - { name: out, listen: [\"127.0.0.1:8021\", \"[::1]:8021\"], source: client }\n  \
          - { name: dmz, listen: \"0.0.0.0:8022\", mode: reverse, server: 192.0.2.10 }\n  \
          - { name: own, listen: [\"203.0.113.1:2121\", \"[::]:2121\"], mode: reverse, capture: direct, server: 192.0.2.10 }\n",
+    ),
+    (
+        "login",
+        "listeners: [ { name: proxy, listen: [\"0.0.0.0:21\", \"[2001:db8::1]:2121\"], mode: login } ]\n\
+         policy: { servers: [ 192.0.2.0/24, \"[2001:db8:2::/48]:2000-2999\", \"198.51.100.7:*\", ftp.example.net ] }\n",
     ),
     (
         "transparent",

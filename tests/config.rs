@@ -72,7 +72,7 @@ fn the_shipped_file_has_every_key_with_a_comment() {
 }
 
 #[test]
-fn the_commented_listener_of_the_shipped_file_is_right() {
+fn the_commented_listeners_of_the_shipped_file_are_right() {
     let text = project("deploy/ftpgate.yaml");
     let with_dmz: String = text
         .lines()
@@ -82,9 +82,11 @@ fn the_commented_listener_of_the_shipped_file_is_right() {
         })
         .collect();
     let config = Config::parse(&with_dmz, "with dmz").unwrap_or_else(|error| panic!("{error}"));
-    let [_, dmz] = config.listeners.as_slice() else { panic!("{with_dmz}") };
+    let [_, dmz, proxy] = config.listeners.as_slice() else { panic!("{with_dmz}") };
     assert_eq!((dmz.mode, dmz.servers.len(), dmz.external.len()), (Mode::Reverse, 2, 2));
     assert_eq!(dmz.source, Source::Gateway);
+    assert_eq!(proxy.mode, Mode::Login);
+    assert_eq!(config.servers_for(proxy).map(|servers| servers.entries().len()), Some(3));
 }
 
 #[test]
@@ -119,7 +121,7 @@ fn the_manual_has_every_key_and_its_default() {
 /// The YAML examples of the manual are read as a user would paste them.
 #[test]
 fn the_examples_of_the_manual_are_right() {
-    let text = project("docs/configuration.md") + &project("docs/proxy-protocol.md");
+    let text = ["docs/configuration.md", "docs/proxy-protocol.md", "docs/login.md"].map(project).concat();
     let examples: Vec<&str> =
         text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default()).collect();
     assert!(examples.len() >= 4, "{examples:?}");

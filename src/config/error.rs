@@ -106,7 +106,7 @@ fn translate(path: &str, body: &str) -> (String, Fault) {
     if let Some(rest) = body.strip_prefix("unknown field ") {
         let mut names = rest.split('`').skip(1).step_by(2);
         let name = names.next().unwrap_or_default();
-        return (join(name), unknown_key(path, name, &names.collect::<Vec<_>>()));
+        return (join(name), unknown_key(name, &names.collect::<Vec<_>>()));
     }
     if let Some(rest) = body.strip_prefix("duplicate field ") {
         return (join(rest.trim_matches('`')), Fault::new("the key is given twice", "keep one of the two"));
@@ -139,15 +139,7 @@ fn translate(path: &str, body: &str) -> (String, Fault) {
     )
 }
 
-fn unknown_key(path: &str, name: &str, known: &[&str]) -> Fault {
-    if known.is_empty() {
-        let remedy = if path == "policy" {
-            "leave it at `policy: {}`; policies come with a later version".to_owned()
-        } else {
-            "remove it".to_owned()
-        };
-        return Fault::new("unknown key: this section has no keys in this version", remedy);
-    }
+fn unknown_key(name: &str, known: &[&str]) -> Fault {
     let mut remedy = format!("known keys here: {}", known.join(", "));
     let nearest = known.iter().map(|word| (distance(name, word), word)).min();
     if let Some((edits, word)) = nearest

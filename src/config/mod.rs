@@ -2,7 +2,8 @@
 //!
 //! Lives here: [`Config`] and its parts: plain data that makes sense as it stands, so nobody downstream checks it again. Below
 //! it: `raw` (the shape of the file), `validate` (from shape to meaning), `render` (back again), `review` (warnings, what a
-//! reload can change), `system` (for which system it is), `values` (durations, port ranges), `error` and `locate` (what is wrong, and where), `defaults`.
+//! reload can change), `system` (for which system it is), `values` (durations, port ranges), `words` (keys with
+//! a few words), `error` and `locate` (what is wrong, and where), `defaults`.
 //! Not here: the settings types of other layers; `daemon` makes those from these.
 
 pub mod defaults;
@@ -14,6 +15,7 @@ mod review;
 pub mod system;
 mod validate;
 mod values;
+mod words;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -21,204 +23,13 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::policy::Servers;
+use crate::protocol::nat64::Prefix;
+
 pub use error::{Error, Place};
 pub use review::{ReloadChanges, reload_changes};
 pub use values::{PortRange, format_duration};
-
-macro_rules! words {
-    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name { $($(#[$doc])* $variant,)+ }
-
-        impl $name {
-            /// All of them, in the order of the documentation.
-            pub const ALL: &[Self] = &[$(Self::$variant,)+];
-
-            /// The word that the configuration uses.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word,)+ }
-            }
-        }
-
-        impl Word for $name {
-            const WORDS: &[&str] = &[$($word,)+];
-
-            fn from_word(text: &str) -> Option<Self> {
-                match text { $($word => Some(Self::$variant),)+ _ => None }
-            }
-        }
-    };
-}
-
-/// A value that is one of a few words.
-trait Word: Sized {
-    /// The words.
-    const WORDS: &[&str];
-
-    /// The value that a word stands for.
-    fn from_word(text: &str) -> Option<Self>;
-}
-
-words! {
-    /// On which side of the gateway the FTP server stands.
-    Mode {
-        /// Clients behind the gateway; the server is the original destination.
-        Forward = "forward",
-        /// The server behind the gateway; it comes from the configuration.
-        Reverse = "reverse",
-    }
-}
-
-words! {
-    /// How connections get to the listener, and so how the original destination is learnt.
-    Capture {
-        /// An nftables `redirect` or `dnat` rule: ask conntrack (`SO_ORIGINAL_DST`). A `rdr` rule of FreeBSD's pf: ask pf
-        /// (`DIOCNATLOOK`).
-        Redirect = "redirect",
-        /// An nftables `tproxy` rule: the local address of the socket.
-        Tproxy = "tproxy",
-        /// A `divert-to` rule of OpenBSD's pf: the local address of the socket.
-        Divert = "divert",
-        /// Clients dial the listener: its own address.
-        Direct = "direct",
-    }
-}
-
-words! {
-    /// What happens to sessions that want TLS.
-    Ftps {
-        /// They become opaque: bytes are passed, announcements can no longer be read.
-        Pass = "pass",
-    }
-}
-
-words! {
-    /// The PROXY header that servers are sent.
-    SendHeader {
-        /// None.
-        Off = "off",
-        /// A line of text.
-        V1 = "v1",
-        /// Binary.
-        V2 = "v2",
-    }
-}
-
-words! {
-    /// Who opens pinholes.
-    Backend {
-        /// The Linux kernel, through netlink.
-        Nftables = "nftables",
-        /// The FreeBSD or OpenBSD kernel, through pfctl(8).
-        Pf = "pf",
-        /// ftpgate itself: it listens, connects and copies, and needs no packet filter.
-        Relay = "relay",
-        /// Nobody: they are logged only.
-        DryRun = "dry-run",
-    }
-}
-
-words! {
-    /// Whose pf, and so which rules it understands.
-    Dialect {
-        /// FreeBSD's: `rdr` and `nat` rules, then filter rules that see translated addresses.
-        FreeBsd = "freebsd",
-        /// OpenBSD's: `rdr-to` and `nat-to` in filter rules.
-        OpenBsd = "openbsd",
-    }
-}
-
-impl Dialect {
-    /// That of the system this program was built for, if it has pf.
-    pub fn of_this_system() -> Option<Self> {
-        Self::from_word(std::env::consts::OS)
-    }
-}
-
-words! {
-    /// Whose the nftables table is.
-    Ownership {
-        /// ftpgate's: made at start, gone with the process.
-        Managed = "managed",
-        /// The administrator's: ftpgate only adds and removes elements of the sets in it.
-        Sets = "sets",
-    }
-}
-
-words! {
-    /// What happens to live data connections when the control session ends.
-    OnControlClose {
-        /// Both ends see the connection reset (RFC 959 §3.2).
-        Reset = "reset",
-        /// They may finish, within a limit.
-        Drain = "drain",
-        /// They are left alone.
-        Keep = "keep",
-    }
-}
-
-words! {
-    /// Who follows data connections once they are there.
-    Tracking {
-        /// Linux's connection tracking tells.
-        Conntrack = "conntrack",
-        /// pf's table of states is looked at now and then.
-        States = "states",
-        /// The relay, which copies them.
-        Relay = "relay",
-        /// Nobody: no bytes, no `idle_timeout`, no `on_control_close`.
-        Off = "off",
-    }
-}
-
-words! {
-    /// How data connections with servers are made.
-    ServerMode {
-        /// As the client makes them.
-        AsClient = "as-client",
-        /// The server listens.
-        Passive = "passive",
-        /// The server dials.
-        Active = "active",
-    }
-}
-
-words! {
-    /// What to do about `net.netfilter.nf_conntrack_acct`, without which transfers are recorded without their bytes.
-    Accounting {
-        /// Nothing; say so if it is off.
-        Leave = "leave",
-        /// Switch it on at the start. It stays on.
-        Enable = "enable",
-    }
-}
-
-words! {
-    /// How much is logged.
-    Level {
-        /// What needs the administrator now.
-        Error = "error",
-        /// What may need the administrator.
-        Warn = "warn",
-        /// Start, stop, sessions.
-        Info = "info",
-        /// What each session does.
-        Debug = "debug",
-        /// Everything.
-        Trace = "trace",
-    }
-}
-
-words! {
-    /// How the log is written.
-    LogFormat {
-        /// For people.
-        Text = "text",
-        /// For programs: one object per line.
-        Json = "json",
-    }
-}
+pub use words::*;
 
 /// The configuration: what `ftpgate` is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -268,6 +79,12 @@ pub struct Listener {
     pub passive_ports: Option<PortRange>,
     /// Headers that load balancers send, and that servers are sent.
     pub proxy_protocol: ProxyProtocol,
+    /// Whether its data connections are relayed: always with [`Backend::Relay`], else behind the packet filter.
+    pub relayed: bool,
+    /// Forward mode: below this prefix IPv6 clients find IPv4 servers. Only where data connections are relayed.
+    pub nat64: Option<Prefix>,
+    /// Its own in place of [`Config::policy`]. Nothing of it in reverse mode.
+    pub policy: Policy,
 }
 
 /// PROXY headers on control connections. Nothing of it in forward mode.
@@ -404,9 +221,12 @@ pub struct Timeouts {
     pub idle: Duration,
 }
 
-/// Who may do what. Nothing can be set in this version.
+/// Who may do what.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Policy {}
+pub struct Policy {
+    /// The servers that may be reached; not empty. `None` in forward mode: all; in login mode there is a list.
+    pub servers: Option<Servers>,
+}
 
 /// The Prometheus endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -434,6 +254,12 @@ pub struct Control {
 }
 
 impl Config {
+    /// The servers that a listener's sessions may lead to: its own list, or else that of all.
+    pub fn servers_for<'a>(&'a self, listener: &'a Listener) -> Option<&'a Servers> {
+        let policies = [&listener.policy, &self.policy];
+        policies.into_iter().find_map(|policy| policy.servers.as_ref()).filter(|_| listener.mode != Mode::Reverse)
+    }
+
     /// Reads a configuration file.
     ///
     /// # Errors

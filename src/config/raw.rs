@@ -24,7 +24,7 @@ pub(super) struct Raw {
     pub(super) limits: Option<RawLimits>,
     /// Bounds on how long things take.
     pub(super) timeouts: Option<RawTimeouts>,
-    /// Who may do what; empty in this version.
+    /// Who may do what.
     pub(super) policy: Option<RawPolicy>,
     /// The Prometheus endpoint; `null` turns it off.
     #[serde(default, deserialize_with = "given")]
@@ -62,6 +62,12 @@ pub(super) struct RawListener {
     pub(super) passive_ports: Option<Scalar>,
     /// PROXY headers.
     pub(super) proxy_protocol: Option<RawProxyProtocol>,
+    /// relay: data connections are relayed behind the packet filter.
+    pub(super) data: Option<Scalar>,
+    /// Forward mode: the prefix below which IPv6 clients find IPv4 servers.
+    pub(super) nat64: Option<Scalar>,
+    /// In place of `policy` of the whole file.
+    pub(super) policy: Option<RawPolicy>,
 }
 
 /// `listeners[].proxy_protocol`.
@@ -172,10 +178,13 @@ pub(super) struct RawTimeouts {
     pub(super) idle: Option<Scalar>,
 }
 
-/// `policy`: no keys yet.
+/// `policy`, and `listeners[].policy`.
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RawPolicy {}
+pub(super) struct RawPolicy {
+    /// The servers that may be reached, one or a list; `null` is no list.
+    pub(super) servers: Option<OneOrMany>,
+}
 
 /// `metrics`.
 #[derive(Debug, Default, Deserialize, Serialize)]

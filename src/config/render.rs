@@ -10,7 +10,7 @@ use super::raw::{
     RawPolicy, RawProxyProtocol, RawTimeouts, Scalar,
 };
 use super::values::format_duration;
-use super::{Backend, Config, Firewall, Listener, Source, defaults};
+use super::{Backend, Config, Firewall, Listener, Policy, Source, defaults};
 
 fn scalar(value: impl Display) -> Option<Scalar> {
     Some(Scalar(value.to_string()))
@@ -22,7 +22,7 @@ fn list<T: Display>(values: &[T]) -> Option<OneOrMany> {
 
 impl From<&Config> for Raw {
     fn from(config: &Config) -> Self {
-        let Config { listeners, firewall, data, limits, timeouts, policy: _, metrics, log, control, user } = config;
+        let Config { listeners, firewall, data, limits, timeouts, policy, metrics, log, control, user } = config;
         Self {
             listeners: Some(listeners.iter().map(RawListener::from).collect()),
             firewall: Some(RawFirewall::from(firewall)),
@@ -48,7 +48,7 @@ impl From<&Config> for Raw {
                 login: scalar(format_duration(timeouts.login)),
                 idle: scalar(format_duration(timeouts.idle)),
             }),
-            policy: Some(RawPolicy {}),
+            policy: Some(RawPolicy::from(policy)),
             metrics: Some(metrics.as_ref().map(|metrics| RawMetrics { listen: scalar(metrics.listen) })),
             log: Some(RawLog {
                 level: scalar(log.level.as_str()),
@@ -82,7 +82,16 @@ impl From<&Listener> for RawListener {
                 data: scalar(listener.proxy_protocol.data),
                 send: scalar(listener.proxy_protocol.send.as_str()),
             }),
+            data: listener.relayed.then(|| Scalar("relay".to_owned())),
+            nat64: listener.nat64.and_then(scalar),
+            policy: Some(RawPolicy::from(&listener.policy)),
         }
+    }
+}
+
+impl From<&Policy> for RawPolicy {
+    fn from(policy: &Policy) -> Self {
+        Self { servers: policy.servers.as_ref().and_then(|servers| list(servers.entries())) }
     }
 }
 

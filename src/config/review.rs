@@ -9,6 +9,8 @@ use serde_yaml::Value;
 
 use super::raw::Raw;
 use super::values::format_duration;
+use crate::policy::{Entry, Servers};
+
 use super::{Accounting, Backend, Config, Mode, OnControlClose, Ownership, Pf, Tracking, defaults};
 
 /// RFC 1123 §4.1.3.2: an idle timeout of at least five minutes.
@@ -111,9 +113,28 @@ impl Config {
                 ));
             }
         }
+        for listener in self.listeners.iter().filter(|listener| listener.mode == Mode::Forward) {
+            let names = |servers: &&Servers| servers.entries().iter().any(Entry::is_name);
+            if self.servers_for(listener).filter(names).is_some() {
+                list.push(format!(
+                    "names in policy.servers allow nothing at listener {}: in mode: forward clients dial addresses, and only these \
+                     are compared",
+                    listener.name
+                ));
+            }
+        }
+        for listener in self.listeners.iter().filter(|listener| listener.mode == Mode::Login) {
+            let all = |entry: &Entry| entry.net().is_some_and(|net| net.prefix_len() == 0);
+            if self.servers_for(listener).is_some_and(|servers| servers.entries().iter().any(all)) {
+                list.push(format!(
+                    "listener {} lets whoever reaches it go to every server there is: keep it off the outside, or list the \
+                     servers that are needed in policy.servers",
+                    listener.name
+                ));
+            }
+        }
         // The relay leads clients of one family to a server of the other.
-        let divided = self.firewall.backend != Backend::Relay;
-        for listener in self.listeners.iter().filter(|listener| divided && listener.mode == Mode::Reverse) {
+        for listener in self.listeners.iter().filter(|listener| !listener.relayed && listener.mode == Mode::Reverse) {
             for (ipv6, family) in [(false, "IPv4"), (true, "IPv6")] {
                 let listens = listener.listen.iter().any(|address| address.is_ipv6() == ipv6);
                 if listens && listener.server_for(ipv6).is_none() {

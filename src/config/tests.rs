@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 
+mod login;
 mod relay;
 
 const SMALL: &str = "listeners: [ { listen: \"0.0.0.0:8021\" } ]\n";
@@ -69,7 +70,7 @@ firewall:
 data: { ports: 50000-60000, pinhole_timeout: 90s, idle_timeout: 10m, on_control_close: keep }
 limits: { sessions: 10, sessions_per_client: 2, line_length: 512, pipeline: 8 }
 timeouts: { connect: 5s, proxy_header: 2s, login: 1m, idle: 1h30m }
-policy: {}
+policy: { servers: [ 192.0.2.0/24, "[2001:db8::/32]:2121", "*.example.net:*" ] }
 metrics: { listen: "[::1]:9900" }
 log: { level: debug, format: json, transfers: null }
 control: { socket: null }
@@ -109,7 +110,7 @@ fn what_is_written_back_reads_the_same() {
     }
     let yaml = parse(SMALL).to_yaml();
     for line in
-        ["  sessions: 10000", "  pinhole_timeout: 1m", "    mark: '0x10000000'", "policy: {}", "  transfers: null"]
+        ["  sessions: 10000", "  pinhole_timeout: 1m", "    mark: '0x10000000'", "  servers: null", "  transfers: null"]
     {
         assert!(yaml.lines().any(|l| l == line), "{line} in\n{yaml}");
     }
@@ -135,7 +136,7 @@ fn the_form_of_the_file_is_checked() {
     let text = format!("{SMALL}limits: {{ session: 5 }}\n");
     refused(&text, "limits.session", Some((2, 11)), "unknown key", "did you mean `sessions`?");
     let text = format!("{SMALL}policy:\n  clients: []\n");
-    refused(&text, "policy.clients", Some((3, 3)), "no keys", "policy: {}");
+    refused(&text, "policy.clients", Some((3, 3)), "unknown key", "known keys here: servers");
     let text = format!("{SMALL}limits: {{ sessions: 1, sessions: 2 }}\n");
     refused(&text, "limits.sessions", Some((2, 9)), "twice", "keep one");
     refused(&format!("{SMALL}log: info\n"), "log", Some((2, 6)), "section of `key: value` pairs", "configuration.md");
@@ -226,8 +227,6 @@ fn listeners_are_checked() {
 fn modes_need_what_they_need_and_nothing_else() {
     let forward = |line: &str| format!("listeners:\n  - listen: 0.0.0.0:8021\n    {line}\n");
     refused(&forward("mode: backward"), "listeners[0].mode", Some((3, 11)), "\"backward\"", "forward, reverse, login");
-    refused(&forward("mode: login"), "listeners[0].mode", Some((3, 11)), "can't do login mode yet", "mode: reverse");
-    refused(&forward("mode: login"), "listeners[0].mode", Some((3, 11)), "this version (0.1.0)", "");
     refused(&forward("capture: divert"), "listeners[0].capture", Some((3, 14)), "OpenBSD's", "redirect or tproxy");
     refused(&forward("capture: direct"), "listeners[0].capture", Some((3, 14)), "name no server", "mode: reverse");
     refused(&forward("mode: reverse"), "listeners[0].server", Some((2, 5)), "needs to know the server", "server:");

@@ -1,10 +1,12 @@
 //! From the shape of the file to its meaning: every rule about values, each with its sentence and its remedy.
 //!
 //! Lives here: [`config`]. A fault comes with its key, such as `listeners[0].mode`; the caller finds its place in the text.
-//! Not here: one listener's rules (`listener.rs`, `proxy_protocol.rs`, below), warnings (`review.rs`).
+//! Not here: one listener's rules (`listener.rs`, `proxy_protocol.rs`, `relayed.rs`, below), `policy` (`policy.rs`), warnings (`review.rs`).
 
 mod listener;
+mod policy;
 mod proxy_protocol;
+mod relayed;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -18,7 +20,7 @@ use super::system::System;
 use super::values::{Fault, PortRange, parse_duration, parse_ports};
 use super::{
     Accounting, Backend, Config, Control, Data, Dialect, Firewall, Level, Limits, Log, LogFormat, Metrics, Nftables,
-    OnControlClose, Ownership, Pf, Policy, ServerMode, Timeouts, Tracking, Word, defaults,
+    OnControlClose, Ownership, Pf, ServerMode, Timeouts, Tracking, Word, defaults,
 };
 
 /// A fault and the key it is about.
@@ -29,17 +31,21 @@ pub(super) fn config(raw: Raw) -> Keyed<Config> {
     let firewall = firewall(raw.firewall.unwrap_or_default());
     let system = firewall.as_ref().map_or(System::HERE, System::of);
     // In the order of the file: a fault of a listener comes before one of the firewall.
-    let relayed = firewall.as_ref().is_ok_and(|firewall| firewall.backend == Backend::Relay);
-    let listeners = listener::all(raw.listeners.unwrap_or_default(), system, relayed)?;
+    let backend = firewall.as_ref().map_or(Backend::Nftables, |firewall| firewall.backend);
+    let listeners = listener::all(raw.listeners.unwrap_or_default(), system, backend)?;
     let firewall = firewall?;
+    let policy = policy::section("policy", raw.policy.unwrap_or_default())?;
+    policy::fits(&policy, &listeners, firewall.backend)?;
     let user = raw.user.unwrap_or_else(|| Some(Scalar(defaults::USER.to_owned())));
+    let data = data(raw.data.unwrap_or_default(), firewall.backend)?;
+    relayed::server_mode(data.server_mode, &listeners)?;
     Ok(Config {
         listeners,
-        data: data(raw.data.unwrap_or_default(), firewall.backend)?,
+        data,
         firewall,
         limits: limits(raw.limits.unwrap_or_default())?,
         timeouts: timeouts(raw.timeouts.unwrap_or_default())?,
-        policy: Policy {},
+        policy,
         metrics: metrics(raw.metrics.unwrap_or_else(|| Some(RawMetrics::default())))?,
         log: log(raw.log.unwrap_or_default())?,
         control: control(raw.control.unwrap_or_default())?,
@@ -305,24 +311,6 @@ fn tracking(value: Option<&Scalar>, backend: Backend) -> Keyed<Tracking> {
     Err((key.to_owned(), fault))
 }
 
-/// A packet filter can only lead the one who dials to the one who listens.
-fn server_mode(value: Option<&Scalar>, backend: Backend) -> Keyed<ServerMode> {
-    let key = "data.server_mode";
-    let chosen = word(key, value, ServerMode::AsClient, &[])?;
-    if chosen == ServerMode::AsClient || backend == Backend::Relay {
-        return Ok(chosen);
-    }
-    let fault = Fault::new(
-        format!(
-            "{} may need client and server in different modes, and firewall.backend: {} cannot join two that both dial or both listen",
-            chosen.as_str(),
-            backend.as_str()
-        ),
-        "use firewall.backend: relay, or server_mode: as-client",
-    );
-    Err((key.to_owned(), fault))
-}
-
 fn data(raw: RawData, backend: Backend) -> Keyed<Data> {
     Ok(Data {
         ports: raw.ports.map_or(Ok(defaults::DATA_PORTS), |value| ports("data.ports", &value))?,
@@ -332,7 +320,7 @@ fn data(raw: RawData, backend: Backend) -> Keyed<Data> {
         drain_timeout: duration("data.drain_timeout", raw.drain_timeout.as_ref(), defaults::DATA_DRAIN_TIMEOUT)?,
         tracking: tracking(raw.tracking.as_ref(), backend)?,
         accounting: word("data.accounting", raw.accounting.as_ref(), Accounting::Leave, &[])?,
-        server_mode: server_mode(raw.server_mode.as_ref(), backend)?,
+        server_mode: word("data.server_mode", raw.server_mode.as_ref(), ServerMode::AsClient, &[])?,
     })
 }
 

@@ -1,13 +1,14 @@
 //! Daemon: start and stop order.
 //!
 //! Lives here: the process from a validated configuration to its end, as two lists of steps. Below it: `settings` (from the
-//! configuration to what each layer takes), `netfilter` (what only Linux has), `keeper` (the process that stays root for pf),
+//! configuration to what each layer takes), `paths` (packet filter, relay and trackers), `netfilter` (what only Linux has), `keeper` (the process that stays root for pf),
 //! `files` (what is looked at again), `service` (telling who started us), `signals`. Not here: the command line (`cli`), anything
 //! about sessions (`proxy`).
 
 mod files;
 mod keeper;
 mod netfilter;
+mod paths;
 mod service;
 mod settings;
 mod signals;
@@ -20,12 +21,7 @@ use anyhow::Context;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::{self, Config};
-use crate::firewall::Backend;
-use crate::firewall::dry_run::DryRun;
-use crate::firewall::path::DataPath;
 use crate::firewall::pf::Pf;
-use crate::firewall::relay::Relay;
-use crate::firewall::worker::Firewall;
 use crate::observe::http;
 use crate::observe::metrics::Metrics;
 use crate::observe::xferlog::Xferlog;
@@ -36,6 +32,7 @@ use crate::proxy::{GoingDown, Parts, Shared, listener};
 use crate::sys;
 use files::Files;
 use keeper::Keeper;
+use paths::Paths;
 use signals::Signal;
 
 pub use keeper::serve as keep;
@@ -70,55 +67,24 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     if config.listeners.iter().any(|listener| listener.capture == config::Capture::Redirect) {
         sys::prepare_original_destination()?;
     }
-    let worker = settings::worker(&config)?;
-    let mut relay = None;
-    let (keeper, backend) = match config.firewall.backend {
-        config::Backend::Nftables => (None, netfilter::backend(&config)?),
-        config::Backend::DryRun => (None, Box::new(DryRun::new()) as Box<dyn Backend>),
-        config::Backend::Pf => {
-            let (keeper, backend) = Keeper::start(&config, file.as_deref())?;
-            // Before there are threads, and when everything is open that needs a privilege.
-            keeper::drop_privileges(&config)?;
-            (Some(keeper), backend)
-        }
-        config::Backend::Relay => {
-            let started = Relay::start(settings::relay(&config, &metrics))?;
-            relay = Some(started.tracker());
-            (None, Box::new(started) as Box<dyn Backend>)
-        }
-    };
-    let firewall = Firewall::start(backend, worker)?;
-    // Before the tracker, which looks at it when it starts.
-    if config.firewall.backend == crate::config::Backend::Nftables {
-        netfilter::prepare(config.data.accounting);
-    }
-    // Nobody follows data connections where pinholes are not opened, or where that is not wanted.
-    let followed = config.data.tracking != config::Tracking::Off;
-    let path = match (relay, &keeper) {
-        (Some(relay), _) => DataPath::relay(firewall, relay, followed),
-        (None, Some(keeper)) if followed => DataPath::new(firewall, Some(keeper.tracker()?)),
-        (None, None) if followed && config.firewall.backend == config::Backend::Nftables => {
-            DataPath::new(firewall, Some(netfilter::tracker(&config)?))
-        }
-        _ => DataPath::new(firewall, None),
-    };
+    let (paths, keeper) = Paths::start(&config, file.as_deref(), &metrics)?;
     let files = Files { path: file, errands: keeper.as_ref().map(Keeper::errands) };
 
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
     let crew = Arc::new(Crew::muster(runtime.handle()).context("cannot start the threads of sessions")?);
-    let live = settings::live(&config, path.tracker().is_some());
+    let live = settings::live(&config, paths.is_tracked());
     let tell = watch::Sender::new(GoingDown::No);
     let listening = config.listeners.iter().flat_map(|l| l.listen.iter().map(SocketAddr::port)).collect();
     let shared = Arc::new(Shared::new(Parts { metrics, transfers, live, listening }));
-    let house = House { path, shared, tell, logging, files };
+    let house = House { paths, shared, tell, logging, files };
     let sessions = runtime.block_on(async { accept(&config, sockets.listeners, &house, &crew) })?;
     let endings = Endings { keeper: keeper.map(Keeper::ended).transpose()?, sessions };
     let served = runtime.block_on(serve(config, endings, sockets.metrics, &house));
     // Sessions that were told to end now may still be in the middle of something.
     drop(crew);
     runtime.shutdown_background();
-    house.path.stop()?;
+    house.paths.stop()?;
     served
 }
 
@@ -138,12 +104,7 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
 /// What this machine lacks that is not needed, but wanted. One sentence each.
 pub fn advice(config: &Config) -> Vec<String> {
     match config.firewall.backend {
-        config::Backend::Nftables
-            if config.data.accounting == config::Accounting::Leave
-                && config.data.tracking == config::Tracking::Conntrack =>
-        {
-            netfilter::advice().into_iter().map(str::to_owned).collect()
-        }
+        config::Backend::Nftables => paths::advice(config),
         config::Backend::Pf => {
             settings::pf(config).map(|settings| Pf::new(settings, std::process::id()).advice()).unwrap_or_default()
         }
@@ -167,7 +128,7 @@ fn accept(
 ) -> anyhow::Result<mpsc::Receiver<std::convert::Infallible>> {
     let (alive, all_ended) = mpsc::channel(1);
     let per_listener: Vec<_> =
-        config.listeners.iter().map(|l| Arc::new(settings::listener(l, house.path.clone()))).collect();
+        config.listeners.iter().map(|l| Arc::new(settings::listener(config, l, house.paths.of(l)))).collect();
     for (socket, at) in sockets {
         let socket = tokio::net::TcpListener::from_std(socket)?;
         let Some(settings) = per_listener.get(at).cloned() else { continue };
@@ -179,8 +140,7 @@ fn accept(
 
 /// What is there for as long as the daemon runs.
 struct House {
-    /// Of all listeners.
-    path: DataPath,
+    paths: Paths,
     shared: Arc<Shared>,
     /// How sessions learn that the daemon stops.
     tell: watch::Sender<GoingDown>,
@@ -200,7 +160,7 @@ async fn serve(
     metrics: Option<TcpListener>,
     house: &House,
 ) -> anyhow::Result<()> {
-    let House { path, shared, tell, .. } = house;
+    let House { paths, shared, tell, .. } = house;
     let ready = Ready::new();
     if let Some(socket) = metrics {
         tokio::spawn(http::serve(socket, shared.metrics.clone(), ready.clone()));
@@ -208,7 +168,12 @@ async fn serve(
     let mut signals = signals::Signals::new().context("cannot listen for signals")?;
 
     ready.set(true);
-    tracing::info!(backend = path.name(), version = env!("CARGO_PKG_VERSION"), "ready");
+    tracing::info!(
+        backend = paths.name(),
+        relay = paths.has_relay_behind().then_some("behind it"),
+        version = env!("CARGO_PKG_VERSION"),
+        "ready"
+    );
     service::ready();
 
     let mut running = config;
@@ -256,7 +221,7 @@ async fn ended(keeper: &mut Option<watch::Receiver<bool>>) {
 }
 
 /// Reads the configuration again. A faulty one changes nothing.
-fn reload(running: &mut Config, House { path, shared, logging, files, .. }: &House) {
+fn reload(running: &mut Config, House { paths, shared, logging, files, .. }: &House) {
     let Some(file) = &files.path else {
         tracing::warn!("SIGHUP: there is no configuration file to read again; the arguments stay in force");
         return;
@@ -272,7 +237,7 @@ fn reload(running: &mut Config, House { path, shared, logging, files, .. }: &Hou
     for key in &changes.needs_restart {
         tracing::warn!(key, "changed, but takes effect only after a restart");
     }
-    shared.reload(settings::live(&new, path.tracker().is_some()));
+    shared.reload(settings::live(&new, paths.is_tracked()));
     if let Some(Err(error)) = shared.transfers.as_ref().map(|log| files.reopen(log)) {
         tracing::error!(%error, "cannot open the transfer log (log.transfers) again; the old file stays in use");
     }
@@ -330,7 +295,7 @@ fn bind_metrics(address: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 fn check_descriptors(config: &Config) {
-    let each = if config.firewall.backend == config::Backend::Relay { RELAYED_SESSION } else { SESSION };
+    let each = if config.listeners.iter().any(|listener| listener.relayed) { RELAYED_SESSION } else { SESSION };
     let wanted = u64::from(config.limits.sessions) * each + SPARE_DESCRIPTORS;
     match sys::raise_descriptor_limit() {
         Ok(limit) if limit < wanted => tracing::warn!(

@@ -2,6 +2,7 @@
 //!
 //! Lives here: conversions, one function a layer. Not here: defaults and checks (`config`).
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,12 +59,11 @@ pub(super) fn relay(config: &Config, metrics: &Metrics) -> relay::Settings {
     }
 }
 
-/// The thread that owns a backend.
-pub(super) fn worker(config: &Config) -> anyhow::Result<worker::Settings> {
-    let ports = config.data.ports;
+/// The thread that owns a backend; each must have settings of its own, lest two choose the same ports.
+pub(super) fn worker(ports: RangeInclusive<u16>) -> anyhow::Result<worker::Settings> {
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).map_err(|error| anyhow::anyhow!("cannot get random bytes from the kernel: {error}"))?;
-    Ok(worker::Settings { ports: ports.low..=ports.high, cooldown: COOLDOWN, seed: u64::from_ne_bytes(seed) })
+    Ok(worker::Settings { ports, cooldown: COOLDOWN, seed: u64::from_ne_bytes(seed) })
 }
 
 /// What a reload can change. `tracked`: the packet filter tells what becomes of data connections.
@@ -99,7 +99,7 @@ pub(super) fn live(config: &Config, tracked: bool) -> proxy::Live {
 }
 
 /// One listener.
-pub(super) fn listener(listener: &config::Listener, path: DataPath) -> proxy::ListenerSettings {
+pub(super) fn listener(config: &Config, listener: &config::Listener, path: DataPath) -> proxy::ListenerSettings {
     proxy::ListenerSettings {
         name: listener.name.clone(),
         capture: match listener.capture {
@@ -111,7 +111,10 @@ pub(super) fn listener(listener: &config::Listener, path: DataPath) -> proxy::Li
         route: match listener.mode {
             config::Mode::Forward => proxy::Route::Original,
             config::Mode::Reverse => proxy::Route::Servers(listener.servers.clone()),
+            // With pf the daemon is in an empty root directory, where no resolver finds its files.
+            config::Mode::Login => proxy::Route::Login { names: config.firewall.backend != config::Backend::Pf },
         },
+        allowed: config.servers_for(listener).cloned(),
         source: match &listener.source {
             config::Source::Gateway => proxy::Source::Gateway,
             config::Source::Client => proxy::Source::Client,
@@ -128,6 +131,7 @@ pub(super) fn listener(listener: &config::Listener, path: DataPath) -> proxy::Li
                 config::SendHeader::V2 => Some(Version::V2),
             },
         },
+        nat64: listener.nat64,
     }
 }
 

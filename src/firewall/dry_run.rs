@@ -53,6 +53,11 @@ impl DryRun {
         (Self { record: Some(record.clone()), direct: false }, record)
     }
 
+    /// Another one that `record` shows as well: who was asked first?
+    pub fn recorded_in(record: &Record) -> Self {
+        Self { record: Some(record.clone()), direct: false }
+    }
+
     /// The same with [`Habits::direct`], as a packet filter that is quick.
     #[must_use]
     pub fn direct(self) -> Self {

@@ -1,25 +1,36 @@
 //! Path: the way of a listener's data connections.
 //!
-//! Lives here: [`DataPath`], who opens pinholes and who tells what becomes of them, as a session sees both. Not here: when a pinhole is
-//! wanted (`session`), how one is opened (`worker` and the backends).
+//! Lives here: [`DataPath`], who opens pinholes and who tells what becomes of them, as a session sees both. Below it: `behind` (the relay
+//! behind a packet filter), `joint` (client and server in different modes). Not here: when a pinhole is wanted (`session`), how one is
+//! opened (`worker` and the backends).
 
-use std::net::SocketAddr;
+mod behind;
+mod joint;
+
 use std::sync::Arc;
-use std::time::Instant;
 
-use super::relay::{self, Calls};
+use self::behind::Front;
 use super::tracking::Follow;
 use super::worker::{Firewall, Opening};
-use super::{Error, ErrorKind, Habits, Reset};
-use crate::pinhole::{Announcement, EntrancePort, Joint, Leg, Request, SessionId};
+use super::{Error, ErrorKind, Habits, Reset, relay};
+use crate::pinhole::{Joint, Request, SessionId};
 
 /// The way of data connections. Clones are the same way.
 #[derive(Clone, Debug)]
 pub struct DataPath {
     firewall: Firewall,
     tracker: Option<Arc<dyn Follow>>,
-    /// Who dials, where data connections are relayed.
-    relay: Option<relay::Tracker>,
+    /// Where data connections are relayed: `firewall` is the relay's.
+    relay: Option<Relayed>,
+}
+
+/// What the relay has besides.
+#[derive(Clone, Debug)]
+struct Relayed {
+    /// Who dials.
+    dialler: relay::Tracker,
+    /// What leads to it, where it is behind a packet filter.
+    front: Option<Front>,
 }
 
 impl DataPath {
@@ -31,75 +42,38 @@ impl DataPath {
     /// Through the relay, whose backend `firewall` has. `followed`: whether sessions want to know what becomes of them.
     pub fn relay(firewall: Firewall, relay: relay::Tracker, followed: bool) -> Self {
         let tracker = followed.then(|| Arc::new(relay.clone()) as Arc<dyn Follow>);
-        Self { firewall, tracker, relay: Some(relay) }
+        Self { firewall, tracker, relay: Some(Relayed { dialler: relay, front: None }) }
+    }
+
+    /// The same, whose sockets packets reach and leave by a packet filter: so that its peers see the addresses that they would see
+    /// without it.
+    #[must_use]
+    pub fn behind(mut self, filter: Firewall) -> Self {
+        if let Some(relay) = &mut self.relay {
+            relay.front = Some(Front::new(filter));
+        }
+        self
     }
 
     /// Asks for a pinhole for a session. Blocks for as long as one change takes, if at all.
     pub fn open(&self, session: SessionId, request: Request) -> Opening {
-        self.firewall.open(session, request)
+        match self.front() {
+            None => self.firewall.open(session, request),
+            Some(front) => front.open(&self.firewall, session, request),
+        }
     }
 
     /// Asks for a data connection of two legs that both dial or are both dialled. No packet filter can make one: it refuses.
     pub fn join(&self, session: SessionId, joint: Joint) -> Opening {
-        let firewall = self.firewall.clone();
-        match (&self.relay, joint.client, joint.server) {
-            (Some(relay), Leg::Dial { target: client, source: seen }, Leg::Dial { target: server, source }) => {
-                let Joint { announcement, protection, .. } = joint;
-                let calls = Calls { announcement, client: (client, seen), server: (server, source), protection };
-                let (relay, asked) = (relay.clone(), Instant::now());
-                Opening::in_steps(async move {
-                    let pinhole = relay.dial(session, calls).await?;
-                    Ok(firewall.hold(pinhole, asked.elapsed()).joining(0, 0))
-                })
-            }
-            (
-                Some(_),
-                Leg::Listen { initiator: client, on_behalf_of, entrance, .. },
-                Leg::Listen { initiator: server, entrance: behind, .. },
-            ) => {
-                let for_server = Request {
-                    announcement: if server.is_ipv6() { Announcement::Eprt } else { Announcement::Port },
-                    initiator: server,
-                    on_behalf_of: None,
-                    entrance: behind,
-                    entrance_port: EntrancePort::Any,
-                    // Joined to whoever comes in by the other: see `relay::joint`.
-                    target: SocketAddr::new(client, 0),
-                    source: entrance,
-                    lifetime: joint.lifetime,
-                    protection: joint.protection,
-                };
-                Opening::in_steps(async move {
-                    let behind = firewall.open(session, for_server).await?;
-                    let target = behind.pinhole().entrance;
-                    let for_client = Request {
-                        announcement: joint.announcement,
-                        initiator: client,
-                        on_behalf_of,
-                        entrance,
-                        target,
-                        source: server,
-                        ..for_server
-                    };
-                    let front = firewall.open(session, for_client).await?;
-                    let port = front.pinhole().entrance.port();
-                    Ok(front.with(behind).joining(port, target.port()))
-                })
-            }
-            (Some(_), client, server) => {
-                let text =
-                    format!("no joint is needed where one end dials and the other is dialled: {client}; {server}");
-                Opening::refused(Error::new(ErrorKind::Unsupported, text))
-            }
-            (None, ..) => {
-                let text = format!(
-                    "{} cannot join two data connections, as data.server_mode asks for where client and server are in \
-                     different modes; use as-client",
-                    self.name()
-                );
-                Opening::refused(Error::new(ErrorKind::Unsupported, text))
-            }
+        if let Some(relay) = &self.relay {
+            return relay.join(&self.firewall, session, joint);
         }
+        let text = format!(
+            "{} cannot join two data connections, as data.server_mode asks for where client and server are in different modes; \
+             use as-client",
+            self.name()
+        );
+        Opening::refused(Error::new(ErrorKind::Unsupported, text))
     }
 
     /// Ends a live data connection, after what was asked for before: drop its lease first. Never blocks.
@@ -119,7 +93,11 @@ impl DataPath {
 
     /// What the backend can do by itself.
     pub fn habits(&self) -> Habits {
-        self.firewall.habits()
+        let own = self.firewall.habits();
+        match self.front() {
+            None => own,
+            Some(front) => Habits { one_shot: own.one_shot && front.is_one_shot(), ..own },
+        }
     }
 
     /// Data connections end here and begin anew, so they can lead from one address family to the other.
@@ -129,7 +107,7 @@ impl DataPath {
 
     /// Entrances can only be addresses of this host: no packet filter brings here what is sent to others.
     pub fn own_addresses_only(&self) -> bool {
-        self.habits().listens
+        self.habits().listens && self.front().is_none()
     }
 
     /// Closes everything and ends. Blocks until that is done. Doing so twice is fine.
@@ -140,6 +118,11 @@ impl DataPath {
         if let Some(tracker) = &self.tracker {
             tracker.stop();
         }
-        self.firewall.stop()
+        let stopped = self.firewall.stop();
+        self.front().map_or(Ok(()), Front::stop).and(stopped)
+    }
+
+    fn front(&self) -> Option<&Front> {
+        self.relay.as_ref()?.front.as_ref()
     }
 }

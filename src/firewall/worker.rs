@@ -15,14 +15,11 @@
 //! an open is closed before it or in the same transaction.
 
 use std::fmt;
-use std::future::Future;
 use std::iter;
 use std::ops::{ControlFlow, RangeInclusive};
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, LockResult, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -33,6 +30,9 @@ use super::{Backend, Error, ErrorKind, Habits, Reset};
 use crate::pinhole::{Key, Pinhole, Request, SessionId};
 
 mod changes;
+mod lease;
+
+pub use self::lease::{Lease, Opening};
 
 /// How long the closing of a pinhole may wait for company, where changes are carried out directly. Mostly it was used up by its first
 /// packet anyway, and all of them end by themselves.
@@ -158,12 +158,12 @@ impl Firewall {
             Some(mut changes) => self.door.desk.open(&mut changes, order),
             None => self.door.send(Message::Open(order)),
         }
-        Opening(Under::Change(answer))
+        Opening::of_change(answer)
     }
 
     /// A lease of what is there already and needs no closing.
     pub(super) fn hold(&self, pinhole: Pinhole, took: Duration) -> Lease {
-        Lease { pinhole, owner: NOBODY, took, door: self.door.clone(), others: Vec::new(), joint: None }
+        Lease::new(pinhole, NOBODY, took, self.door.clone())
     }
 
     /// Ends a live data connection, after what was asked for before: drop its lease first. Never blocks.
@@ -212,105 +212,6 @@ impl Firewall {
 fn gone() -> Error {
     let text = "the firewall thread has ended: ftpgate is stopping, or the log tells what the thread died of";
     Error::new(ErrorKind::Other, text)
-}
-
-/// A pinhole that is on its way. Dropped before it is ready, it closes the pinhole, or never opens it.
-pub struct Opening(Under);
-
-enum Under {
-    /// One change of one packet filter.
-    Change(oneshot::Receiver<Result<Lease, Error>>),
-    /// Several steps.
-    Steps(Pin<Box<dyn Future<Output = Result<Lease, Error>> + Send>>),
-}
-
-impl Opening {
-    /// Takes more than one step.
-    pub(super) fn in_steps(steps: impl Future<Output = Result<Lease, Error>> + Send + 'static) -> Self {
-        Self(Under::Steps(Box::pin(steps)))
-    }
-
-    /// Nothing comes of it.
-    pub(super) fn refused(error: Error) -> Self {
-        let (sender, answer) = oneshot::channel();
-        let _ = sender.send(Err(error));
-        Self(Under::Change(answer))
-    }
-}
-
-impl fmt::Debug for Opening {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Opening").finish_non_exhaustive()
-    }
-}
-
-impl Future for Opening {
-    type Output = Result<Lease, Error>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.0 {
-            Under::Change(answer) => {
-                Pin::new(answer).poll(context).map(|answer| answer.unwrap_or_else(|_| Err(gone())))
-            }
-            Under::Steps(steps) => steps.as_mut().poll(context),
-        }
-    }
-}
-
-/// A pinhole in force. Closes it when dropped, whether it was used or not, unless another lease has taken it over.
-#[derive(Debug)]
-pub struct Lease {
-    pinhole: Pinhole,
-    owner: u64,
-    took: Duration,
-    door: Door,
-    /// Other pinholes that this one is nothing without. They close with it.
-    others: Vec<Lease>,
-    /// Of a joint: the port that the client dials, and the one that the server dials; zero where it is dialled.
-    joint: Option<(u16, u16)>,
-}
-
-impl Lease {
-    /// What is open.
-    pub fn pinhole(&self) -> &Pinhole {
-        &self.pinhole
-    }
-
-    /// The time from the request until the pinhole was in force.
-    pub fn took(&self) -> Duration {
-        self.took
-    }
-
-    /// The same, nothing without `other`.
-    #[must_use]
-    pub(super) fn with(mut self, other: Lease) -> Self {
-        self.took = self.took.max(other.took);
-        self.others.push(other);
-        self
-    }
-
-    /// The same, of a joint.
-    #[must_use]
-    pub(super) fn joining(mut self, client: u16, server: u16) -> Self {
-        self.joint = Some((client, server));
-        self
-    }
-
-    /// Of a joint: the port that the client dials, and the one that the server dials; zero where it is dialled.
-    pub fn joint(&self) -> Option<(u16, u16)> {
-        self.joint
-    }
-
-    /// All that is open.
-    pub fn pinholes(&self) -> impl Iterator<Item = &Pinhole> {
-        iter::once(&self.pinhole).chain(self.others.iter().map(Lease::pinhole))
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.door.close(self.pinhole.key(), self.owner);
-    }
 }
 
 impl Door {

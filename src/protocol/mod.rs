@@ -5,8 +5,10 @@
 //! - `command`: the command table, everything else passes as `Other`;
 //! - `reply`: reply codes and multi-line replies;
 //! - `address`: the four notations for an address and a port, and where in the line they stand;
+//! - `destination`: `user@host:port`, by which a client names a server to a gateway;
 //! - `splice`: replaces those digits and nothing else;
 //! - `proxy_header`: the PROXY protocol, versions 1 and 2;
+//! - `nat64`: IPv4 addresses written as IPv6 ones;
 //! - `tls_record`: where in a TLS connection of others one record ends and the next begins.
 //!
 //! Not here: which command answers what, what is allowed, any I/O. Imports `std`, `memchr` and `serde` only; no function
@@ -14,7 +16,9 @@
 
 pub mod address;
 pub mod command;
+pub mod destination;
 pub mod line;
+pub mod nat64;
 pub mod proxy_header;
 pub mod reply;
 pub mod splice;

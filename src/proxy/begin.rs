@@ -15,8 +15,9 @@ use super::listener::Alive;
 use super::origin::{self, Way};
 use super::pipe::Pipe;
 use super::record::Record;
-use super::{ListenerSettings, Live, Shared, upstream};
+use super::{ListenerSettings, Live, Route, Shared, lobby, upstream};
 use crate::observe::metrics::Rejection;
+use crate::session::lobby::Named;
 use crate::session::{Detour, Ends, Session};
 use crate::sys;
 
@@ -58,16 +59,35 @@ pub(super) struct Begun {
     pub(super) alive: Alive,
 }
 
+/// The two ends of a session, and how they came to be.
+pub(super) struct Reached {
+    /// Where it begins and where it goes.
+    pub(super) way: Way,
+    /// The connection to the server.
+    pub(super) server: TcpStream,
+    /// What that was made from.
+    pub(super) source: SocketAddr,
+    /// Login mode: what the client has said until then.
+    pub(super) named: Option<Named>,
+}
+
 /// The session, unless there is none to be had: then the client has been told why.
 pub(super) async fn begin(admitted: Admitted) -> Option<Begun> {
     let Admitted { client, peer, told, listener, shared, live, permit, alive } = admitted;
     let record = Record::start(shared.session_id(), listener.clone(), shared.clone());
-    let (way, server, source) = match reach(&client, peer, told, &listener, &shared, &live).await {
-        Ok(reached) => reached,
-        Err((reason, why)) => {
+    let mut client = Pipe::new(client);
+    let reached = match listener.route {
+        // Of its own, lest the beginning of every session be as large as this one.
+        Route::Login { .. } => Box::pin(lobby::receive(&mut client, peer, told, &record, &listener, &live)).await,
+        _ => reach(client.stream(), peer, told, &listener, &shared, &live).await.map_err(|(reason, why)| {
             record.rejected(peer, reason, &why);
-            let mut client = Pipe::new(client);
-            client.send(format!("421 {why}.\r\n").as_bytes());
+            format!("421 {why}.\r\n")
+        }),
+    };
+    let Reached { way, server, source, named } = match reached {
+        Ok(reached) => reached,
+        Err(last_words) => {
+            client.send(last_words.as_bytes());
             close(&mut client).await;
             drop((permit, alive));
             return None;
@@ -88,7 +108,17 @@ pub(super) async fn begin(admitted: Admitted) -> Option<Begun> {
     if shared.servers.is_without_epsv(way.server) {
         session = session.without_epsv();
     }
-    Some(Begun { session, client: Pipe::new(client), server, record, live, permit, alive })
+    if let Some(named) = named {
+        session = session.named(named);
+    }
+    Some(Begun { session, client, server, record, live, permit, alive })
+}
+
+/// The address of ours that a connection has arrived at; the connection is made ready on the way.
+pub(super) fn arrived(client: &TcpStream) -> Result<SocketAddr, (Rejection, String)> {
+    let local = client.local_addr().map(origin::canonical);
+    let local = local.and_then(|local| sys::tune(client).map(|()| local));
+    local.map_err(|error| (Rejection::Internal, error.to_string()))
 }
 
 /// From the accepted connection to the connected server, or the word and the sentence that say why not.
@@ -99,13 +129,11 @@ async fn reach(
     listener: &ListenerSettings,
     shared: &Shared,
     live: &Live,
-) -> Result<(Way, TcpStream, SocketAddr), (Rejection, String)> {
-    let local = client.local_addr().map(origin::canonical);
-    let local = local.and_then(|local| sys::tune(client).map(|()| local));
-    let local = local.map_err(|error| (Rejection::Internal, error.to_string()))?;
-    let way = origin::find(client, peer, local, told, listener, shared)
+) -> Result<Reached, (Rejection, String)> {
+    let local = arrived(client)?;
+    let way = origin::find(client, peer, local, told, None, listener, shared)
         .map_err(|lost| (lost.counts_as(), lost.to_string()))?;
     let connected = upstream::connect(way, peer, listener, live.connect_timeout).await;
     let (server, source) = connected.map_err(|error| (error.counts_as(), error.to_string()))?;
-    Ok((way, server, source))
+    Ok(Reached { way, server, source, named: None })
 }

@@ -236,8 +236,9 @@ impl Driver {
     /// yet: a client that hears of the end before there was a beginning gives up.
     fn server_is_early(&mut self) -> bool {
         let (Some(busy), Some(tracker)) = (&mut self.busy, self.record.listener.path.tracker()) else { return false };
-        let mut active = busy.leases.iter().flat_map(|(_, it)| it.pinholes()).filter(|it| it.announcement.is_active());
-        busy.server_waits = active.any(|pinhole| tracker.is_on_its_way(&pinhole.key()));
+        let all = busy.leases.iter().flat_map(|(_, lease)| lease.all());
+        let mut active = all.filter(|lease| lease.pinhole().announcement.is_active());
+        busy.server_waits = active.any(|lease| tracker.is_on_its_way(&lease.watched()));
         busy.server_waits
     }
 
@@ -309,7 +310,7 @@ impl Driver {
             Ok(lease) => {
                 self.record.pinhole_opened(lease.pinhole(), lease.took());
                 // Nobody has been told of the entrance yet, so nothing can come through it before it is watched.
-                if let Some(watch) = self.path().tracker().map(|t| t.watch(lease.pinhole().key())) {
+                if let Some(watch) = self.path().tracker().map(|t| t.watch(lease.watched())) {
                     self.busy().watches.push((id, watch, None));
                 }
                 let event = match lease.joint() {

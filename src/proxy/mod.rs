@@ -5,6 +5,7 @@
 //! - `limits`: who may still come in;
 //! - `header`: who a load balancer's client is, by the PROXY header that comes first;
 //! - `origin`: where a connection was going, and which server that means;
+//! - `lobby`: clients that have yet to name a server (`mode: login`), and finding it for them;
 //! - `upstream`: the connection to the server; `begin`: all of this in turn, until the session can begin;
 //! - `drain`: data connections that may outlive their session for a while;
 //! - `driver`: one task that owns one session and carries out its effects; `pipe`: one control connection with what is still
@@ -22,6 +23,7 @@ pub mod header;
 pub mod herald;
 pub mod limits;
 pub mod listener;
+mod lobby;
 pub mod origin;
 pub mod pipe;
 pub mod record;
@@ -37,6 +39,8 @@ use crate::firewall::path::DataPath;
 use crate::observe::metrics::Metrics;
 use crate::observe::xferlog::Xferlog;
 use crate::pinhole::SessionId;
+use crate::policy::Servers;
+use crate::protocol::nat64::Prefix;
 use crate::session;
 use crate::session::effect::Millis;
 
@@ -61,6 +65,11 @@ pub enum Route {
     /// Reverse mode: to the first of these that is of the client's address family (or to the first, if data connections can
     /// lead from one address family to the other).
     Servers(Vec<SocketAddr>),
+    /// Login mode: to the one that the client names.
+    Login {
+        /// Whether it may name it by name: not where the process cannot look names up.
+        names: bool,
+    },
 }
 
 /// What the server-side control connection is made from.
@@ -83,6 +92,8 @@ pub struct ListenerSettings {
     pub capture: Capture,
     /// Where they go.
     pub route: Route,
+    /// Where they may go: nowhere else. `None` in forward mode: anywhere; in login mode: nowhere.
+    pub allowed: Option<Servers>,
     /// What they come from.
     pub source: Source,
     /// The way of their data connections.
@@ -91,6 +102,8 @@ pub struct ListenerSettings {
     pub announced: Vec<IpAddr>,
     /// Headers that load balancers send, and that servers are sent.
     pub proxy_protocol: header::ProxyProtocol,
+    /// Forward mode: an original destination below this prefix stands for an IPv4 server.
+    pub nat64: Option<Prefix>,
 }
 
 /// What a reload may change; sessions take it as it is when they start.
@@ -122,7 +135,7 @@ pub struct Shared {
     pub limits: limits::Limits,
     /// Ports of all our listeners: a session to one of them on an address of ours would come back to us.
     pub listening: Vec<u16>,
-    /// The addresses of this host when the daemon started or was last reloaded.
+    /// The addresses of this host when they were last looked at: at the start, at a reload, for a server that a client names.
     pub own_addresses: RwLock<Vec<IpAddr>>,
     /// What is known of servers.
     pub servers: servers::Servers,
@@ -183,6 +196,11 @@ impl Shared {
     /// New sessions go by this; running ones stay as they are.
     pub fn reload(&self, live: Live) {
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
+        self.look_at_own_addresses();
+    }
+
+    /// Looks again which addresses this host has.
+    pub fn look_at_own_addresses(&self) {
         if let Ok(addresses) = crate::sys::own_addresses() {
             *self.own_addresses.write().unwrap_or_else(PoisonError::into_inner) = addresses;
         }

@@ -11,6 +11,9 @@ use super::header::Told;
 use super::{Capture, ListenerSettings, Route, Shared};
 use crate::observe::limiter::Limiter;
 use crate::observe::metrics::Rejection;
+use crate::policy::Servers;
+use crate::protocol::destination::Host;
+use crate::protocol::nat64::Prefix;
 use crate::sys;
 
 /// Every client would cause one.
@@ -30,9 +33,18 @@ pub enum Lost {
     /// The packet filter did not answer.
     #[error("the gateway cannot learn where this connection was going; its log says why")]
     Unknown,
-    /// No server of the client's address family is configured.
+    /// Below the prefix of NAT64 stands an address that nobody can have, or that the prefix may not hold.
+    #[error("there is no server behind this address: its prefix must not hold the IPv4 address in it")]
+    NotGlobal,
+    /// No server of the client's address family is configured, or none is named.
     #[error("no server is configured for this address family")]
     Family,
+    /// The server is of another address family than the client, and packet filters cannot lead from one to the other.
+    #[error("the server {0} is of another address family than you are, and this gateway cannot lead there")]
+    OtherFamily(SocketAddr),
+    /// `policy.servers` does not have it.
+    #[error("{0} is not a server that this gateway connects to")]
+    Forbidden(SocketAddr),
 }
 
 impl Lost {
@@ -41,7 +53,8 @@ impl Lost {
         match self {
             Self::NotRedirected => Rejection::NoDestination,
             Self::Loop => Rejection::Loop,
-            Self::Family => Rejection::NoServer,
+            Self::Family | Self::OtherFamily(_) | Self::NotGlobal => Rejection::NoServer,
+            Self::Forbidden(_) => Rejection::Policy,
             Self::Unknown => Rejection::Internal,
         }
     }
@@ -74,6 +87,7 @@ pub struct Face {
 }
 
 /// Finds the way of a connection that was just accepted. `told`: by whom and what, if `client` is not the peer of the socket.
+/// `named`: the server that the client has named, in login mode.
 ///
 /// # Errors
 /// It leads nowhere.
@@ -82,6 +96,7 @@ pub fn find(
     client: SocketAddr,
     local: SocketAddr,
     told: Option<Told>,
+    named: Option<SocketAddr>,
     listener: &ListenerSettings,
     shared: &Shared,
 ) -> Result<Way, Lost> {
@@ -102,23 +117,66 @@ pub fn find(
     };
     match &listener.route {
         Route::Original => {
+            // An address may be ours since a moment ago; it matters where the session would come back to us.
+            if shared.listening.contains(&redirected.port()) {
+                shared.look_at_own_addresses();
+            }
             // A connection that nothing redirected names our own listener here (with tproxy and divert it does so by its address).
             if shared.is_own(redirected.ip()) {
                 let dialled_us = redirected == local && shared.listening.contains(&local.port());
                 return Err(if dialled_us { Lost::NotRedirected } else { Lost::Loop });
             }
             // A header does not choose a server: whoever may send one could reach any host by it.
-            Ok(Way { original: redirected, server: redirected, arrived: redirected, local, via })
+            let server = server_of(redirected, listener.nat64, |address| shared.is_own(address))?;
+            let host = Host::Address(server.ip());
+            let allows = |servers: &Servers| servers.allows(&host, server.ip(), server.port(), false);
+            if !listener.allowed.as_ref().is_none_or(allows) {
+                return Err(Lost::Forbidden(server));
+            }
+            Ok(Way { original: redirected, server, arrived: redirected, local, via })
         }
         Route::Servers(servers) => {
             let server = choose(servers, client, listener.path.terminates()).ok_or(Lost::Family)?;
-            if shared.listening.contains(&server.port()) && shared.is_own(server.ip()) {
-                return Err(Lost::Loop);
+            arrived_at(server, redirected, told, local, shared)
+        }
+        Route::Login { .. } => {
+            let server = named.ok_or(Lost::Family)?;
+            if server.is_ipv6() != client.is_ipv6() && !listener.path.terminates() {
+                return Err(Lost::OtherFamily(server));
             }
-            let original = told.map_or(redirected, |told| told.dialled);
-            Ok(Way { original, server, arrived: redirected, local, via })
+            arrived_at(server, redirected, told, local, shared)
         }
     }
+}
+
+/// The way to a server of clients that dial this host.
+fn arrived_at(
+    server: SocketAddr,
+    arrived: SocketAddr,
+    told: Option<Told>,
+    local: SocketAddr,
+    shared: &Shared,
+) -> Result<Way, Lost> {
+    if shared.listening.contains(&server.port()) && shared.is_own(server.ip()) {
+        return Err(Lost::Loop);
+    }
+    let original = told.map_or(arrived, |told| told.dialled);
+    Ok(Way { original, server, arrived, local, via: told.map(|told| told.sender) })
+}
+
+/// Forward mode: the server that the client has dialled, which below the prefix of NAT64 (RFC 6052) is an IPv4 one.
+fn server_of(dialled: SocketAddr, nat64: Option<Prefix>, is_own: impl Fn(IpAddr) -> bool) -> Result<SocketAddr, Lost> {
+    let (IpAddr::V6(address), Some(prefix)) = (dialled.ip(), nat64) else { return Ok(dialled) };
+    let Some(embedded) = prefix.embedded(address) else { return Ok(dialled) };
+    // 0.0.0.0 means this host to the kernel (RFC 1122 §3.2.1.3).
+    if embedded.is_loopback() || embedded.octets().first() == Some(&0) || is_own(embedded.into()) {
+        return Err(Lost::Loop);
+    }
+    let is_nobodys = embedded.is_multicast() || matches!(embedded.octets(), [240..=255, ..]);
+    if is_nobodys || !prefix.may_hold(embedded) {
+        return Err(Lost::NotGlobal);
+    }
+    Ok(SocketAddr::new(embedded.into(), dialled.port()))
 }
 
 /// What of this host a client on this way sees.
@@ -222,6 +280,37 @@ mod tests {
         let six = Some("2001:db8::80".to_owned());
         assert_eq!(seen("2001:db8::80", "10.20.0.1", true, None), of("2001:db8::80", &six, &None));
         assert_eq!(seen("203.0.113.80", "127.0.0.1", true, None), of("203.0.113.80", &balancer, &None));
+    }
+
+    #[test]
+    fn rfc6052_below_the_prefix_of_nat64_stands_an_ipv4_server_but_never_this_host() {
+        let own = [ip("198.51.100.2"), ip("10.20.0.1")];
+        let server = |dialled: &str, prefix: Option<&str>| {
+            let prefix = prefix.map(|prefix| prefix.parse().unwrap());
+            server_of(dialled.parse().unwrap(), prefix, |address| own.contains(&address))
+        };
+        let to = |text: &str| Ok(text.parse::<SocketAddr>().unwrap());
+        let (known, local) = (Some("64:ff9b::/96"), Some("2001:db8:64::/96"));
+        assert_eq!(server("[64:ff9b::203.0.113.5]:2121", known), to("203.0.113.5:2121"));
+        assert_eq!(server("[2001:db8:64::10.0.0.5]:21", local), to("10.0.0.5:21"));
+        for (other, prefix) in [
+            ("[64:ff9b::203.0.113.5]:21", local),
+            ("[64:ff9b::203.0.113.5]:21", None),
+            ("[2001:db8::5]:21", known),
+            ("192.0.2.5:21", known),
+        ] {
+            assert_eq!(server(other, prefix), to(other), "{prefix:?}");
+        }
+        for ours in ["198.51.100.2", "10.20.0.1", "127.0.0.1", "127.9.9.9", "0.0.0.0", "0.1.2.3"] {
+            assert_eq!(server(&format!("[2001:db8:64::{ours}]:21"), local), Err(Lost::Loop), "{ours}");
+        }
+        for (nobody, prefix) in [
+            ("[2001:db8:64::224.0.0.1]:21", local),
+            ("[2001:db8:64::255.255.255.255]:21", local),
+            ("[64:ff9b::192.168.1.1]:21", known),
+        ] {
+            assert_eq!(server(nobody, prefix), Err(Lost::NotGlobal), "{nobody}");
+        }
     }
 
     #[test]

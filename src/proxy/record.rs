@@ -76,6 +76,19 @@ impl Record {
         );
     }
 
+    /// Something that a client sent before its session could begin was refused.
+    pub fn refused(&self, client: SocketAddr, refusal: Refusal) {
+        self.metrics().refused(refusal.as_str());
+        if let Some(suppressed) = REFUSALS.admit() {
+            tracing::warn!(session = self.id, client = %client, reason = refusal.as_str(), suppressed, "refused");
+        }
+    }
+
+    /// The client went, or was sent, before its session could begin.
+    pub fn left(&self, client: SocketAddr, why: &str) {
+        tracing::debug!(session = self.id, listener = self.listener.name, client = %client, "no session: {why}");
+    }
+
     /// The session is over.
     pub fn ended(&self, reason: EndReason) {
         let duration = Duration::from_millis(self.shared.now().0.saturating_sub(self.started.0));

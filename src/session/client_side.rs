@@ -77,10 +77,7 @@ impl Session {
             Verb::Abor => self.forward(line, &command, Kind::Abor { optional: false }, effects),
             Verb::Stat => self.forward(line, &command, Kind::Stat, effects),
             Verb::Rein => self.forward(line, &command, Kind::Rein, effects),
-            Verb::User => {
-                self.data.user(command.argument);
-                self.forward(line, &command, Kind::Other, effects);
-            }
+            Verb::User => self.user(line, &command, effects),
             Verb::Type => {
                 self.data.type_is(command.argument);
                 self.forward(line, &command, Kind::Other, effects);

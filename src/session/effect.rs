@@ -198,6 +198,10 @@ words! {
         ReplyTooLong = "reply_too_long",
         /// A Telnet option was offered or asked for (RFC 1123 §4.1.2.12).
         TelnetOption = "telnet_option",
+        /// USER names another server than the session's, where USER names servers.
+        OtherServer = "other_server",
+        /// Too many commands, or too many servers named in vain, where USER names servers.
+        Attempts = "attempts",
         /// The firewall could not open the pinhole.
         Pinhole = "pinhole",
         /// Bytes that are no TLS record, where client and server speak TLS with each other.

@@ -1,7 +1,7 @@
 //! Session: the FTP session state machine. Pure: no I/O, no clock, no randomness, no logging; bytes and time come in as
 //! [`Event`]s, what shall be done goes out as [`Effect`]s.
 //!
-//! - `effect`: all that goes in and comes out, on one screen;
+//! - `effect`: all that goes in and comes out, on one screen; `lobby`: before there is a server; `login`: where USER named it;
 //! - `client_side`: what the client's lines lead to; `server_side`: what the server's replies lead to;
 //! - `announce`: from an announced address to a pinhole and back to the line;
 //! - `convert`: a client and a server in different modes; `translate`: a client and a server of different address families (RFC 6384);
@@ -21,6 +21,8 @@ pub mod client_side;
 pub mod convert;
 pub mod data;
 pub mod effect;
+pub mod lobby;
+pub mod login;
 pub mod opaque;
 pub mod pending;
 pub mod replies;
@@ -126,6 +128,7 @@ pub struct Session {
     epsv: convert::Epsv,
     /// What there is about TLS: nothing in most sessions.
     tls: Option<Box<tls::State>>,
+    login: Option<Box<login::Login>>,
     /// A line that is an FTP command was seen.
     seen_command: bool,
     /// AUTH, or PROT and CCC that are read here, is not answered yet. While it is not, the client is not read.
@@ -181,6 +184,7 @@ impl Session {
             algs_off: false,
             epsv: convert::Epsv::Unknown,
             tls: None,
+            login: None,
             seen_command: false,
             auth_pending: false,
             urgent: Urgent::No,
@@ -277,9 +281,9 @@ impl Session {
         match side {
             _ if self.has_ended() || self.is_shaking_hands() => false,
             Side::Client => {
-                let held =
-                    self.held_command.is_some() || self.auth_pending || self.awaits_conversion() || self.prepares();
-                !held && self.pending.len() < self.settings.pipeline
+                let held = self.held_command.is_some() || self.auth_pending || self.awaits_conversion();
+                let waits = held || self.awaits_greeting() || self.prepares();
+                !waits && self.pending.len() < self.settings.pipeline
             }
             Side::Server => self.held_reply.is_none(),
         }
@@ -395,7 +399,7 @@ impl Session {
             if !self.closed.has(side) || self.shut.has(side) || !(self.can_read(side) || in_vain) {
                 continue;
             }
-            if side == Side::Server && self.lost.is_none() {
+            if side == Side::Server {
                 self.last_words(effects);
             }
             self.shut.set(side);

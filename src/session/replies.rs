@@ -110,6 +110,29 @@ replies! {
     NeedsPrivate = "521 Not in clear text: PBSZ 0 and PROT P first.",
     /// The server refuses TLS, and must not.
     ServerNoTls = "421 The server refuses the TLS that this gateway requires; closing control connection.",
+    /// A gateway that the client dials itself greets: `mode: login`.
+    Lobby = "220 FTP gateway: log in as user@host or user@host:port.",
+    /// Whatever needs a server, while there is none.
+    NoServer = "530 Log in first: USER user@host or USER user@host:port.",
+    /// USER names a server, but not so that it can be understood.
+    BadServer = "501 That names no server: write USER user@host, user@host:port or user@[IPv6 address]:port.",
+    /// AUTH, while there is no server. RFC 2228 §3: 534 refuses it for good.
+    AuthNoServer = "534 There is no server yet to secure the connection with; log in first.",
+    /// HELP, while there is no server.
+    Help = "214-This is a gateway to FTP servers. Log in with\r\n USER user@host, or USER user@host:port\r\n PASS password\r\n\
+            214 and go on as with that server.",
+    /// NOOP, while there is no server.
+    Okay = "200 Okay.",
+    /// QUIT, while there is no server.
+    Goodbye = "221 Goodbye.",
+    /// Many commands, and no server.
+    TooMany = "421 Too many attempts to log in; closing control connection.",
+    /// USER names a second server.
+    OtherServer = "503 This session is for another server; QUIT, connect again and name the new one.",
+    /// The server closed before it greeted.
+    NoGreeting = "421 The server has closed the connection without a greeting.",
+    /// What connects there speaks another protocol.
+    NoFtpServer = "421 The server does not greet as FTP servers do; closing control connection.",
     /// The server does not end a reply.
     ServerBroken = "421 The server's reply does not end; closing control connection.",
 }

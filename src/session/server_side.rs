@@ -62,6 +62,12 @@ impl Session {
 
     /// What the server left without a line end when it closed.
     pub(super) fn last_words(&mut self, effects: &mut Effects) {
+        if self.awaits_greeting() && self.lost != Some(EndReason::Drained) {
+            return self.say(Local::NoGreeting, effects);
+        }
+        if self.lost.is_some() {
+            return;
+        }
         let words = self.from_server.join(&[]).into_owned();
         // Half a 227 could still name an address, and so could a line of one that is masked or held back.
         let names = looks_passive(&words) || self.reply_path != Path::Forward;
@@ -81,6 +87,7 @@ impl Session {
             // RFC 959 §5.4: 421 may come at any time, when the server must shut down.
             (421, _) => Path::Forward,
             (_, Some(Kind::Noop(_))) => Path::Hide,
+            (100..=299, Some(Kind::Greeting)) if self.awaits_greeting() => Path::Hide,
             // Some servers have it and forbid it.
             (500..=502 | 504 | 550, Some(Kind::Passive(asked))) if self.falls_back(asked) => Path::Hide,
             (227..=229, _) => {
@@ -109,7 +116,9 @@ impl Session {
 
     /// The last line of a reply, or the only one.
     fn finish_reply(&mut self, line: &[u8], code: Code, now: Millis, effects: &mut Effects) {
-        if code.is_preliminary() && self.reply_path != Path::Hide {
+        // 120: the greeting proper is yet to come (RFC 959 §5.4).
+        let greets_later = self.awaits_greeting() && self.pending.front() == Some(Kind::Greeting);
+        if code.is_preliminary() && (self.reply_path != Path::Hide || greets_later) {
             if self.pending.mark_started() {
                 self.data.started(now);
             }
@@ -152,6 +161,8 @@ impl Session {
             self.data.answered(started, code, now);
         }
         match kind {
+            // It was the answer to the client's USER. What is behind that, such as a password, was for a server that wants it.
+            Kind::Greeting if self.greeted().is_some() => self.end(EndReason::ServerClosed),
             Kind::Active(id, announcement) if code.is_positive() => {
                 self.close_pinhole(effects);
                 self.in_force(id, announcement, now);
@@ -208,6 +219,10 @@ impl Session {
     /// Not a reply at all.
     fn garbage(&mut self, line: &[u8], effects: &mut Effects) {
         self.note_refusal(Refusal::ServerProtocol, None, effects);
+        if self.awaits_greeting() {
+            self.say(Local::NoFtpServer, effects);
+            return self.end(EndReason::Hostile);
+        }
         // A server that sends commands is no server: somebody wants the gateway on the client's side to obey.
         let verb = command::parse(line).map(|command| command.verb);
         if matches!(verb, Ok(Verb::Port | Verb::Eprt | Verb::Lprt | Verb::Pasv | Verb::Epsv)) {

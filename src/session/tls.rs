@@ -165,7 +165,7 @@ impl Session {
         }
         // Behind the line that leads to it the peer has nothing to say before it. In a bridge that goes for the client
         // already while the server's handshake comes first.
-        let spoke_on = !self.buffer(side).is_empty() || !self.from_client.is_empty();
+        let spoke_on = !self.buffer(side).is_empty() || (self.bridges() && !self.from_client.is_empty());
         if spoke_on || (side == Side::Client && self.telnet != TelnetFilter::default()) {
             return self.hostile(Refusal::StartTlsInjection, Local::Injection, effects);
         }
@@ -223,9 +223,12 @@ impl Session {
         }
     }
 
-    /// What was held back goes to the client.
+    /// What was held back goes to the client; but not a greeting where the client was greeted by us (`login`).
     fn release(&mut self, effects: &mut Effects) {
         let held = self.tls.as_mut().map(|tls| std::mem::take(&mut tls.held)).unwrap_or_default();
+        if self.awaits_greeting() {
+            return self.log_in(effects);
+        }
         self.tell(&held, effects);
     }
 

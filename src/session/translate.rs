@@ -106,6 +106,7 @@ impl Session {
                 self.passive_by_active(id, port, announcement, now, effects);
             }
             (Some(Kind::Passive(asked)), _) => return self.fall_back(asked, effects),
+            (Some(Kind::Greeting), _) => return self.log_in(effects),
             _ => return self.hostile(Refusal::ServerNoop, Local::ServerLost, effects),
         }
         self.answer_local(effects);

@@ -34,7 +34,7 @@ compile_error!(
 );
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
@@ -198,6 +198,20 @@ pub fn own_addresses() -> io::Result<Vec<IpAddr>> {
         .collect())
 }
 
+/// The address of this host that the route to `to` suggests for connections there: what the kernel would choose. Sends nothing:
+/// connecting a UDP socket only looks the route up (Linux udp(7), BSD udp(4)).
+///
+/// # Errors
+/// As of `connect`: there is no route.
+pub fn source_for(to: IpAddr) -> io::Result<IpAddr> {
+    /// Any port does (that of RFC 863, which throws away what it gets), but 0.
+    const DISCARD: u16 = 9;
+    let any: IpAddr = if to.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect((to, DISCARD))?;
+    Ok(socket.local_addr()?.ip())
+}
+
 /// Raises the soft limit of open descriptors to the hard one and says what it is then.
 ///
 /// # Errors
@@ -215,6 +229,15 @@ mod tests {
     use super::*;
     use std::io::{Read, Write};
     use std::net::TcpStream;
+
+    #[test]
+    fn a_host_speaks_to_itself_from_the_address_that_it_speaks_to() {
+        for address in ["127.0.0.1", "::1"].map(|text| text.parse::<IpAddr>().unwrap()) {
+            assert_eq!(source_for(address).unwrap(), address);
+        }
+        // Nobody has a route to where nobody is (RFC 1122 §3.2.1.3).
+        assert!(source_for("255.255.255.255".parse().unwrap()).is_err());
+    }
 
     #[test]
     fn the_urgent_byte_is_announced_and_stays_in_the_stream() {

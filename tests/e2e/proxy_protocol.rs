@@ -56,13 +56,17 @@ fn opened(ftpgate: &Ftpgate, with: &str, count: usize) -> Vec<String> {
 }
 
 /// HAProxy on the gateway, ftpgate behind it on loopback: every mode of every client works, with no address to configure.
-fn on_the_gateway(send: &str) {
+fn on_the_gateway(send: &str, change: impl Fn(Config) -> Config) {
     let lab = Lab::new(Topology::Reverse);
     lab.gateway()
         .run(&["nft", "add", "rule", "inet", "gateway", "input", "tcp", "dport", "2121", "accept"])
         .expect_ok();
+    // For data connections that are relayed; nobody else has the mark.
+    lab.gateway()
+        .run(&["nft", "add", "rule", "inet", "gateway", "input", "ct", "mark", "&", "0x10000000", "!=", "0", "accept"])
+        .expect_ok();
     let server = Server::start(ServerKind::Vsftpd, &lab.server);
-    let ftpgates = start_all(&lab, |config| with_section(config, "accept_from: 127.0.0.1"));
+    let ftpgates = start_all(&lab, |config| change(with_section(config, "accept_from: 127.0.0.1")));
     // Over IPv4 for clients of both families: what counts is the header.
     let section = format!(
         "listen ftp\n    bind 0.0.0.0:{FRONT}\n    bind [::]:{FRONT} v6only\n    server gateway 127.0.0.1:8022 {send} check check-send-proxy inter 100ms\n"
@@ -94,12 +98,19 @@ fn on_the_gateway(send: &str) {
 
 #[test]
 fn haproxy_on_the_gateway_sends_version_1() {
-    on_the_gateway("send-proxy");
+    on_the_gateway("send-proxy", |config| config);
 }
 
 #[test]
 fn haproxy_on_the_gateway_sends_version_2_with_more_than_addresses() {
-    on_the_gateway("send-proxy-v2 proxy-v2-options crc32c,unique-id");
+    on_the_gateway("send-proxy-v2 proxy-v2-options crc32c,unique-id", |config| config);
+}
+
+#[test]
+fn haproxy_on_the_gateway_and_a_listener_that_relays() {
+    on_the_gateway("send-proxy-v2", |config| {
+        config.replacing("capture: redirect", "capture: redirect\n    data: relay")
+    });
 }
 
 /// HAProxy on another host, here at the client's second address. Data connections come straight to the gateway, from the client.

@@ -6,6 +6,7 @@
 use ftpgate::pinhole::DataEvent;
 use ftpgate::session::Session;
 use ftpgate::session::effect::{Effect, Effects, EndReason, Event, Millis, PinholeId, Side};
+use ftpgate::session::lobby::Lobby;
 
 use super::notation;
 use super::transcript::{Input, Transcript, What};
@@ -26,8 +27,13 @@ impl Player {
     /// A session at its start, or after the login if the transcript says so.
     pub fn new(transcript: &Transcript) -> Self {
         let now = Millis(1_000_000);
-        let session =
-            Session::new(transcript.settings, transcript.ends.clone(), now).with_security(transcript.security);
+        let session = Session::new(transcript.settings, transcript.ends.clone(), now);
+        let mut session = session.with_security(transcript.security);
+        if let Some(said) = &transcript.lobby {
+            let mut lobby = Lobby::new(transcript.settings.line_length);
+            lobby.bytes(said);
+            session = session.named(lobby.leave().unwrap());
+        }
         let mut player = Self {
             session,
             restores: true,

@@ -29,6 +29,8 @@ pub struct Transcript {
     pub as_it_is: bool,
     /// Whether greeting, USER and PASS are over before the first step.
     pub logged_in: bool,
+    /// What the client has said in the lobby, if it came through there.
+    pub lobby: Option<Vec<u8>>,
     /// What happens.
     pub steps: Vec<Step>,
 }
@@ -146,6 +148,7 @@ struct Header {
     entrance: Option<IpAddr>,
     balancer: Option<IpAddr>,
     logged_in: Option<bool>,
+    lobby: Option<Vec<u8>>,
     settings: Settings,
     security: Security,
     as_it_is: bool,
@@ -173,6 +176,7 @@ impl Default for Header {
             entrance: None,
             balancer: None,
             logged_in: None,
+            lobby: None,
             settings,
             security: Security::default(),
             as_it_is: false,
@@ -183,6 +187,10 @@ impl Default for Header {
 impl Header {
     /// Whether `line` is one of ours.
     fn take(&mut self, line: &str) -> Result<bool, String> {
+        if let Some(text) = line.strip_prefix("lobby ") {
+            (self.lobby, self.logged_in) = (Some(notation::to_bytes(text)?), Some(false));
+            return Ok(true);
+        }
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
             ["client", "closes"] | ["server", "closes"] => return Ok(false),
@@ -229,8 +237,8 @@ impl Header {
             detour: Detour { announced: self.announced, entrance: self.entrance, balancer: self.balancer }.boxed(),
         };
         let logged_in = self.logged_in.ok_or_else(|| missing("login"))?;
-        let Self { settings, security, as_it_is, .. } = self;
-        Ok(Transcript { name: name.to_owned(), ends, settings, security, as_it_is, logged_in, steps })
+        let Self { settings, security, as_it_is, lobby, .. } = self;
+        Ok(Transcript { name: name.to_owned(), ends, settings, security, as_it_is, logged_in, lobby, steps })
     }
 }
 

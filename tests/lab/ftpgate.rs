@@ -92,6 +92,9 @@ pub const UNPRIVILEGED: &[&str] = &[
     "--no-new-privs",
 ];
 
+/// Where a gateway with an /etc/hosts of its own asks for other names. Nobody answers there, unless a test does.
+pub const NAME_SERVER: &str = "127.0.0.9";
+
 /// Where it serves its metrics, by default.
 const METRICS: &str = "127.0.0.1:9821";
 
@@ -116,6 +119,20 @@ impl Ftpgate {
     /// As of [`Ftpgate::start`]; an error holds its log.
     pub fn try_start(host: &Host, config: &Config) -> Result<Self, String> {
         Self::start_by(host, config, &[])
+    }
+
+    /// With this /etc/hosts, which nobody else sees, a name server at [`NAME_SERVER`], and by means of a command.
+    pub fn start_knowing(host: &Host, config: &Config, hosts: &str, by: &[&str]) -> Self {
+        let folder = Folder::new();
+        let [hosts, servers] =
+            [("hosts", hosts), ("resolv.conf", &format!("nameserver {NAME_SERVER}\n"))].map(|(name, text)| {
+                let file = folder.write(name, text);
+                super::files::set_mode(&file, 0o644);
+                file.to_string_lossy().into_owned()
+            });
+        let mount = "mount --bind \"$1\" /etc/hosts && mount --bind \"$2\" /etc/resolv.conf && shift 2 && exec \"$@\"";
+        let by = [&["unshare", "--mount", "sh", "-c", mount, "sh", &hosts, &servers], by].concat();
+        Self::start_by(host, config, &by).unwrap_or_else(|error| panic!("{error}"))
     }
 
     fn start_by(host: &Host, config: &Config, by: &[&str]) -> Result<Self, String> {

@@ -3,7 +3,7 @@
 //! Lives here: [`every_combination`]. Not here: which scenes (`tests/e2e/matrix.rs`, `tests/pf_daemon/matrix.rs`), what one
 //! combination does (`client/everything.rs`).
 
-use super::client::everything::{DATA_CONNECTIONS, everything};
+use super::client::everything::{DATA_CONNECTIONS, everything_as};
 use super::client::{Combination, combinations};
 use super::ftpgate::Metrics;
 use super::scene::Scene;
@@ -30,7 +30,8 @@ pub fn these_combinations(scene: &Scene, wanted: impl Fn(&Combination) -> bool) 
         };
         let before = opened();
         let to = scene.lab.dialled(combination.family);
-        if let Err(error) = everything(combination, scene.client(), to, &scene.server) {
+        let user = scene.lab.user(scene.server.user());
+        if let Err(error) = everything_as(combination, scene.client(), to, &scene.server, &user) {
             failures.push(format!("{combination:?}: {error}"));
         } else {
             for (index, (after, before)) in opened().iter().zip(before).enumerate() {

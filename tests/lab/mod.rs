@@ -9,7 +9,7 @@
 //!   10.0.0.0/24                198.51.100.0/24                  10.20.0.0/24
 //!   2001:db8:10::/64           2001:db8:51::/64                 2001:db8:20::/64
 //!
-//! forward, sets, ipv6, tproxy:
+//! forward, sets, ipv6, tproxy, login:
 //!   client --- lan0 [gateway] wan0 --- server
 //!   .2,.3      .1             .1       .10
 //! reverse:

@@ -9,7 +9,7 @@ use super::control::Control;
 use super::ftpgate::{Config, Ftpgate, Metrics, pinholes};
 use super::host::Host;
 use super::server::{Server, ServerKind};
-use super::topology::{Lab, Topology};
+use super::topology::{Gateway, HOSTS, Lab, Topology};
 
 /// Fields are dropped from first to last: daemons before the hosts that they run on.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Scene {
 
     /// A logged in session by hand.
     pub fn login(&self, family: Family) -> Control {
-        Control::login(self.client(), self.ftp(family), self.server.user())
+        Control::login(self.client(), self.ftp(family), &self.lab.user(self.server.user()))
     }
 
     pub fn metrics(&self) -> Metrics {
@@ -71,8 +71,12 @@ impl Scene {
 
 /// Starts ftpgate on every gateway of a lab.
 pub fn start_all(lab: &Lab, change: impl Fn(Config) -> Config) -> Vec<Ftpgate> {
-    lab.gateways
-        .iter()
-        .map(|gateway| Ftpgate::start(&gateway.host, &change(Config::new(&gateway.configuration()))))
-        .collect()
+    let start = |gateway: &Gateway| {
+        let config = change(Config::new(&gateway.configuration()));
+        match lab.topology {
+            Topology::Login => Ftpgate::start_knowing(&gateway.host, &config, HOSTS, &[]),
+            _ => Ftpgate::start(&gateway.host, &config),
+        }
+    };
+    lab.gateways.iter().map(start).collect()
 }

@@ -28,6 +28,10 @@ pub enum Topology {
     Ipv6,
     /// As forward, with everything in the administrator's table.
     Sets,
+    /// The client has IPv6 alone, the server IPv4 alone, and DNS64 has told the client the server's address below 64:ff9b::/96.
+    Nat64,
+    /// As forward, but clients dial the gateway and name the server in USER.
+    Login,
 }
 
 /// A gateway and the name of its files in `nftables-examples`.
@@ -65,6 +69,18 @@ pub struct Lab {
 /// The passive ports that servers are configured for and that their hosts' firewalls accept.
 pub const PASSIVE_PORTS: (u16, u16) = (50000, 50999);
 
+/// The server's name in [`Topology::Login`]; [`HOSTS`] has its addresses.
+pub const SERVER_NAME: &str = "ftp.example.net";
+
+/// What ftpgate finds in /etc/hosts there: the server; a host that is not there, alone and before the server; the server for IPv4 only;
+/// the gateway itself; what no name may lead to; names that are listed nowhere.
+pub const HOSTS: &str = "198.51.100.10 ftp.example.net\n2001:db8:51::10 ftp.example.net\n\
+    198.51.100.77 away.example.org\n198.51.100.77 both.example.org\n198.51.100.10 both.example.org\n\
+    198.51.100.10 four.example.org\n\
+    10.0.0.1 gateway.example.org\n198.51.100.1 gateway2.example.org\n127.0.0.1 loop.example.org\n\
+    ::1 loop6.example.org\n0.0.0.0 nothing.example.org\n169.254.169.254 cloud.example.org\n\
+    198.51.100.10 other.example.com\n203.0.113.9 outside.example.com\n";
+
 impl Lab {
     /// Raises the hosts, with the rulesets loaded everywhere.
     pub fn new(topology: Topology) -> Self {
@@ -73,7 +89,9 @@ impl Lab {
             Topology::Forward => Self::client_side(topology, "forward"),
             Topology::Sets => Self::client_side(topology, "sets"),
             Topology::Ipv6 => Self::client_side(topology, "ipv6"),
+            Topology::Login => Self::client_side(topology, "login"),
             Topology::Tproxy => Self::tproxy(),
+            Topology::Nat64 => Self::nat64(),
             Topology::Reverse => Self::reverse(),
             Topology::Both => Self::both(),
             Topology::Combined => Self::combined(),
@@ -95,6 +113,9 @@ impl Lab {
         let text = match (self.topology, family) {
             (Topology::Reverse | Topology::Both, Family::V4) => "198.51.100.2",
             (Topology::Reverse | Topology::Both, Family::V6) => "2001:db8:51::2",
+            (Topology::Nat64, Family::V6) => "64:ff9b::198.51.100.10",
+            (Topology::Login, Family::V4) => "10.0.0.1",
+            (Topology::Login, Family::V6) => "2001:db8:10::1",
             (_, Family::V4) => "198.51.100.10",
             (_, Family::V6) => "2001:db8:51::10",
         };
@@ -104,6 +125,14 @@ impl Lab {
     /// The same with the FTP port.
     pub fn ftp(&self, family: Family) -> SocketAddr {
         SocketAddr::new(self.dialled(family), 21)
+    }
+
+    /// What the client logs in with, as this user of the server.
+    pub fn user(&self, user: &str) -> String {
+        match self.topology {
+            Topology::Login => format!("{user}@{SERVER_NAME}"),
+            _ => user.to_owned(),
+        }
     }
 
     /// The client's address.
@@ -169,6 +198,20 @@ impl Lab {
              -6 rule add fwmark 1 lookup 100\n\
              -6 route add local default dev lo table 100\n");
         lab
+    }
+
+    fn nat64() -> Self {
+        let (client, gateway, server) = (Host::new("client"), router("gateway"), Host::new("server"));
+        link(&client, "eth0", &gateway, "lan0");
+        link(&gateway, "wan0", &server, "eth0");
+        address(&client, "eth0", &["2001:db8:10::2/64"]);
+        client.ip("-6 address add 2001:db8:10::3/64 dev eth0 nodad preferred_lft 0\n");
+        client.ip("-6 route add default via 2001:db8:10::1\n");
+        address(&gateway, "lan0", &["2001:db8:10::1/64"]);
+        address(&gateway, "wan0", &["198.51.100.1/24"]);
+        address(&server, "eth0", &["198.51.100.10/24"]);
+        let gateways = vec![Gateway { host: gateway, example: "nat64" }];
+        Self { topology: Topology::Nat64, client, gateways, server, outside: None }
     }
 
     fn reverse() -> Self {

@@ -70,6 +70,54 @@ fn reverse_passive_reaches_the_target_from_the_source() {
     }
 }
 
+/// The relay behind the packet filter: what it dials itself never passes prerouting.
+#[test]
+fn what_the_gateway_dials_comes_from_the_source_once_and_answers_find_their_way_back() {
+    let lab = Lab::dropping();
+    let mut backend = lab.gateway.backend(&Settings::default());
+    for plan in families() {
+        let target = SocketAddr::new(plan.client, 6000);
+        let listener = lab.client.listen(target);
+        for (opens, source) in [(false, plan.near), (true, plan.server), (false, plan.near)] {
+            if opens {
+                open(&mut backend, &[pinhole(plan.near, target, target, plan.server)]);
+            }
+            let mut dialled = lab.gateway.connect(plan.near, target).unwrap();
+            assert_eq!(accept(&listener, &mut dialled), source);
+        }
+        // From another address of its own it is nobody.
+        open(&mut backend, &[pinhole(plan.near, target, target, plan.server)]);
+        let mut other = lab.gateway.connect(plan.far, target).unwrap();
+        assert_eq!(accept(&listener, &mut other), plan.far);
+    }
+}
+
+/// The other end of it: the input chain knows a connection that came through a pinhole from all others.
+#[test]
+fn a_socket_of_the_gateway_is_reached_through_its_pinhole_alone() {
+    let lab = Lab::dropping();
+    lab.gateway.load(
+        "table inet filter { chain input { type filter hook input priority 0; policy drop; ct state established,related accept; \
+         meta l4proto { icmp, ipv6-icmp } accept; ct mark & 0x10000000 != 0 accept; }; }",
+    );
+    let mut backend = lab.gateway.backend(&Settings::default());
+    for plan in families() {
+        let (dialled, socket) = (SocketAddr::new(plan.server, 5000), SocketAddr::new(plan.near, 51000));
+        let listener = lab.gateway.listen(socket);
+        open(&mut backend, &[pinhole(plan.client, dialled, socket, plan.client)]);
+        assert_eq!(lab.client.connect(plan.client, socket).unwrap_err().kind(), TimedOut, "past the pinhole");
+        assert_eq!(lab.client.connect(plan.stranger, dialled).unwrap_err().kind(), TimedOut, "a third host");
+        let mut connection = lab.client.connect(plan.client, dialled).unwrap();
+        assert_eq!(accept(&listener, &mut connection), plan.client);
+        assert_eq!(lab.client.connect(plan.client, dialled).unwrap_err().kind(), TimedOut, "a second connection");
+        assert!(nobody_arrived(&listener));
+        // What is dialled may be the socket itself: nothing is translated, and the mark is there.
+        open(&mut backend, &[pinhole(plan.client, socket, socket, plan.client)]);
+        let mut connection = lab.client.connect(plan.client, socket).unwrap();
+        assert_eq!(accept(&listener, &mut connection), plan.client);
+    }
+}
+
 #[test]
 fn active_reaches_the_client_from_the_address_it_knows() {
     let lab = Lab::dropping();

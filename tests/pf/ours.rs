@@ -150,7 +150,7 @@ fn the_page_about_ftp_proxy_names_every_flag_and_its_configurations_are_right() 
 }
 
 /// Configurations that exercise every kind of line.
-const CONFIGS: [&str; 5] = [
+const CONFIGS: [&str; 6] = [
     "listeners: [ { listen: [\"0.0.0.0:8021\", \"[::]:8021\"] } ]",
     "listeners: [ { listen: [\"127.0.0.1:8021\", \"[::1]:8021\"], source: client } ]\n\
      firewall: { pf: { anchor: ftp-proxy, tag: in, queue: pass, rtable: 1, log: true } }",
@@ -158,6 +158,8 @@ const CONFIGS: [&str; 5] = [
      external_address: [203.0.113.1, \"2001:db8:1::1\"] } ]\nmetrics: { listen: \"10.0.0.1:9821\" }",
     "listeners:\n  - { listen: \"0.0.0.0:8021\" }\n  - { listen: [\"0.0.0.0:8022\", \"[::]:8022\"], mode: reverse, server: 192.0.2.10 }",
     "listeners: [ { listen: [\"203.0.113.1:2121\", \"[::]:2121\"], mode: reverse, capture: direct, server: \"192.0.2.10:2121\" } ]\nuser: null",
+    "listeners: [ { listen: [\"0.0.0.0:21\", \"[2001:db8::1]:2121\"], mode: login } ]\n\
+     policy: { servers: [ 192.0.2.0/24, \"[2001:db8:2::/48]:2000-2999\", \"198.51.100.7:*\" ] }",
 ];
 
 #[test]

@@ -3,11 +3,11 @@
 //! Not here: what is done in it.
 
 use crate::lab::Family;
-use crate::lab::ftpgate::{Config, Ftpgate};
+use crate::lab::ftpgate::{Config, Ftpgate, UNPRIVILEGED};
 use crate::lab::host::Host;
 use crate::lab::scene::Scene;
 use crate::lab::server::{Server, ServerKind};
-use crate::lab::topology::{Lab, Topology};
+use crate::lab::topology::{HOSTS, Lab, Topology};
 
 /// Clients dial the gateway, which stands in front of a server.
 const REVERSE: &str = "listeners:
@@ -23,6 +23,15 @@ firewall: { backend: relay }
 const FORWARD: &str = "listeners:
   - name: outbound
     listen: [ \"0.0.0.0:8021\", \"[::]:8021\" ]
+firewall: { backend: relay }
+";
+
+/// Clients dial the gateway and name the server.
+const LOGIN: &str = "listeners:
+  - name: proxy
+    listen: [ \"0.0.0.0:21\", \"[::]:21\" ]
+    mode: login
+    policy: { servers: [ 198.51.100.0/24, \"2001:db8:51::/64\", ftp.example.net, \"*.example.org:*\" ] }
 firewall: { backend: relay }
 ";
 
@@ -68,6 +77,17 @@ pub fn forward(change: impl Fn(Config) -> Config) -> Scene {
         "ip saddr 10.0.0.1 tcp dport 1024-65535 accept\nip6 saddr 2001:db8:10::1 tcp dport 1024-65535 accept",
     );
     finish(lab, ServerKind::Vsftpd, FORWARD, change)
+}
+
+/// The relay between clients and the servers that they name.
+pub fn login(kind: ServerKind, change: impl Fn(Config) -> Config) -> Scene {
+    let lab = Lab::new(Topology::Login);
+    lab.gateway().firewall(IN);
+    lab.gateway().sysctl("net/ipv4/ip_unprivileged_port_start", "21");
+    let server = Server::start(kind, &lab.server);
+    let config = change(Config::new(LOGIN).with("log", "{ level: debug, format: json }"));
+    let ftpgates = vec![Ftpgate::start_knowing(lab.gateway(), &config, HOSTS, UNPRIVILEGED)];
+    Scene { ftpgates, server, lab }
 }
 
 fn finish(lab: Lab, kind: ServerKind, text: &str, change: impl Fn(Config) -> Config) -> Scene {

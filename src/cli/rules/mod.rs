@@ -54,6 +54,9 @@ fn sentence(listener: &Listener) -> String {
     match listener.mode {
         Mode::Forward => format!("Listener {}: clients behind the gateway to any server.", listener.name),
         Mode::Reverse => format!("Listener {}: clients outside to the servers behind the gateway.", listener.name),
+        Mode::Login => {
+            format!("Listener {}: clients inside, to the servers of policy.servers that they name.", listener.name)
+        }
     }
 }
 

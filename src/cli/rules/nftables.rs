@@ -134,7 +134,7 @@ impl Ruleset<'_> {
     fn interfaces(&mut self, inside: &str, outside: &str) {
         let _ = writeln!(
             self.text,
-            "# Where clients of `mode: forward` are, and where the rest of the world is.\n\
+            "# Where clients of `mode: forward` and `mode: login` are, and where the rest of the world is.\n\
              define inside = \"{inside}\"\ndefine outside = \"{outside}\"\n"
         );
     }
@@ -214,11 +214,17 @@ impl Ruleset<'_> {
                 // nftables has no such thing, and the configuration does not take it.
                 Capture::Divert => {}
                 Capture::Direct => {
+                    // Nobody outside is to go anywhere by way of the gateway.
+                    let from = if listener.mode == Mode::Login { "iifname $inside " } else { "" };
                     for listen in listener.listen.iter().filter(|listen| listen.port() != 0) {
-                        self.rule(&format!("{} tcp dport {} accept", own_address(*listen), listen.port()));
+                        self.rule(&format!("{from}{} tcp dport {} accept", own_address(*listen), listen.port()));
                     }
                 }
             }
+        }
+        if self.config.listeners.iter().any(|listener| listener.relayed) {
+            self.remark("Data connections that ftpgate relays (data: relay) end here; its rules have set this mark.");
+            self.rule(&format!("{} accept", text::mark_match(&self.settings)));
         }
         if let Some(metrics) = self.config.metrics.as_ref().filter(|metrics| !metrics.listen.ip().is_loopback()) {
             self.remark("Metrics: say who may read them, then remove the # in front.");
@@ -248,6 +254,8 @@ fn dialled(listener: &Listener, ipv6: bool) -> Vec<String> {
             Some(address) => vec![format!("iifname $outside {ip} daddr {address}")],
             None => vec![format!("iifname $outside meta nfproto {family} fib daddr type local")],
         },
+        // It dials the listener, and the configuration takes nothing else.
+        Mode::Login => Vec::new(),
     }
 }
 
@@ -289,6 +297,23 @@ mod tests {
         for line in lines {
             assert!(rest.any(|found| found.trim() == *line), "{line:?} in its place in\n{text}");
         }
+    }
+
+    #[test]
+    fn login_mode_redirects_nothing_and_lets_in_who_comes_from_inside() {
+        let text = rules(
+            "listeners: [ { listen: [\"0.0.0.0:21\", \"[2001:db8::1]:2121\"], mode: login, external_address: 203.0.113.1, policy: { \
+             servers: ftp.example.net } } ]",
+        );
+        has(
+            &text,
+            &[
+                "iifname $inside meta nfproto ipv4 tcp dport 21 accept",
+                "iifname $inside ip6 daddr 2001:db8::1 tcp dport 2121 accept",
+                "ct mark & 0x10000000 == 0x10000000 accept",
+            ],
+        );
+        assert!(!text.contains("redirect") && !text.contains("hook prerouting"), "{text}");
     }
 
     #[test]
@@ -356,6 +381,23 @@ mod tests {
             &["#   ip rule add fwmark 1 lookup 100", "socket wildcard 0 socket transparent 1 meta mark set 1 accept"],
         );
         assert!(text.contains("redirect to :8021"), "{text}");
+    }
+
+    #[test]
+    fn relayed_data_connections_end_at_the_gateway_and_the_input_chain_accepts_their_mark() {
+        let accept = "ct mark & 0x10000000 == 0x10000000 accept";
+        let listener = "listen: \"[::]:8021\", nat64: \"64:ff9b::/96\", data: relay";
+        let text = rules(&format!("listeners: [ {{ {listener} }} ]"));
+        has(
+            &text,
+            &[
+                "type filter hook input priority filter; policy drop;",
+                accept,
+                "type filter hook forward priority filter; policy drop;",
+                accept,
+            ],
+        );
+        assert_eq!(rules("listeners: [ { listen: \"[::]:8021\" } ]").matches(accept).count(), 1);
     }
 
     #[test]

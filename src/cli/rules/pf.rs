@@ -15,6 +15,7 @@ use std::path::Path;
 use super::{first_of_each_family, sentence};
 use crate::config::{Capture, Config, Listener, Mode, Source};
 use crate::firewall::pf::rules::Dialect;
+use crate::policy::Servers;
 
 /// As many anchors as sessions can have pinholes at a time, with room to spare: `limits.sessions` is 10000 by default.
 const ANCHORS: u32 = 20_000;
@@ -102,7 +103,7 @@ impl Skeleton<'_> {
     }
 
     fn macros(&mut self, inside: &str, outside: &str) {
-        self.section("Where clients of `mode: forward` are, and where the rest of the world is.");
+        self.section("Where clients of `mode: forward` and `mode: login` are, and where the rest of the world is.");
         self.rule(&format!("inside = \"{inside}\""));
         self.rule(&format!("outside = \"{outside}\""));
         if self.needs_address6("inside") {
@@ -252,8 +253,8 @@ impl Skeleton<'_> {
         let dialled = match (listener.mode, listener.external_for(listen.is_ipv6())) {
             // The gateway's own FTP server, if it has one, stays reachable; through ftpgate it would be a loop.
             (Mode::Forward, _) => "! <gateway>".to_owned(),
-            (Mode::Reverse, Some(address)) => address.to_string(),
-            (Mode::Reverse, None) => format!("(${side})"),
+            (Mode::Reverse | Mode::Login, Some(address)) => address.to_string(),
+            (Mode::Reverse | Mode::Login, None) => format!("(${side})"),
         };
         let to = match listen.ip() {
             _ if self.needs_macro(listen) => format!("${side}6"),
@@ -293,7 +294,9 @@ impl Skeleton<'_> {
             for listen in listener.listen.iter().filter(|listen| listen.port() != 0) {
                 let family = family(listen.is_ipv6());
                 let to = if listen.ip().is_unspecified() { "<gateway>".to_owned() } else { listen.ip().to_string() };
-                self.rule(&format!("pass in {family} proto tcp from any to {to} port {}", listen.port()));
+                // Nobody outside is to go anywhere by way of the gateway.
+                let on = if listener.mode == Mode::Login { "on $inside " } else { "" };
+                self.rule(&format!("pass in {on}{family} proto tcp from any to {to} port {}", listen.port()));
             }
         }
         if let Some(metrics) = self.config.metrics.as_ref().filter(|metrics| !metrics.listen.ip().is_loopback()) {
@@ -318,6 +321,19 @@ impl Skeleton<'_> {
         for server in &servers {
             let (family, ip, port) = (family(server.is_ipv6()), server.ip(), server.port());
             self.rule(&format!("pass out {family} proto tcp from self to {ip} port {port}{user}"));
+        }
+        for listener in self.config.listeners.iter().filter(|listener| listener.mode == Mode::Login) {
+            for entry in self.config.servers_for(listener).into_iter().flat_map(Servers::entries) {
+                // Names are none of pf's business, and with pf the configuration takes none.
+                let Some(net) = entry.net() else { continue };
+                let family = family(net.addr().is_ipv6());
+                let ports = match entry.ports() {
+                    (1, u16::MAX) => String::new(),
+                    (low, high) if low == high => format!(" port {low}"),
+                    (low, high) => format!(" port {low}:{high}"),
+                };
+                self.rule(&format!("pass out {family} proto tcp from self to {net}{ports}{user}"));
+            }
         }
         if !borrows {
             return;
@@ -358,7 +374,7 @@ impl Skeleton<'_> {
 /// Where the clients of a listener come from, by the name of its macro.
 fn side(listener: &Listener) -> &'static str {
     match listener.mode {
-        Mode::Forward => "inside",
+        Mode::Forward | Mode::Login => "inside",
         Mode::Reverse => "outside",
     }
 }

@@ -35,3 +35,55 @@ fn arguments_alone_need_no_privilege() {
     let config = from(Some("nftables"));
     assert_eq!((config.firewall.backend, config.limits.sessions), (Backend::Nftables, 10_000));
 }
+
+fn listener(lines: &str, more: &str) -> String {
+    format!("listeners:\n  - listen: [ \"0.0.0.0:8021\", \"[::]:8021\" ]\n    {lines}\n{more}\n")
+}
+
+#[test]
+fn one_listener_can_be_relayed_behind_the_packet_filter() {
+    let relayed = |text: &str| {
+        let config = parse(text);
+        assert_eq!(Config::parse(&config.to_yaml(), "back").unwrap(), config);
+        assert_eq!(config.warnings().len(), usize::from(config.firewall.backend == Backend::DryRun));
+        config.listeners[0].relayed
+    };
+    assert!(!relayed(&listener("mode: forward", "")));
+    assert!(relayed(&listener("data: relay", "")));
+    assert!(relayed(&listener("capture: tproxy\n    data: relay", "")));
+    assert!(relayed(&listener("data: relay", "firewall: { backend: dry-run }")));
+    // What is so anyway may be said, and is.
+    for line in ["data: relay", "mode: forward"] {
+        let text = listener(line, "firewall: { backend: relay }");
+        assert!(relayed(&text) && parse(&text).to_yaml().contains("data: relay"));
+    }
+    let pf = |dialect| listener("data: relay", &format!("firewall: {{ backend: pf, pf: {{ dialect: {dialect} }} }}"));
+    refused(&pf("freebsd"), "listeners[0].data", Some((3, 11)), "behind pf yet", "firewall.backend: relay");
+    refused(&listener("data: kernel", ""), "listeners[0].data", Some((3, 11)), "\"kernel\"", "leave the key out");
+    let client = listener("data: relay\n    source: client", "");
+    refused(&client, "listeners[0].source", Some((4, 13)), "come from the gateway", "leave `data: relay` out");
+    // A server of another family is no surprise then.
+    let reverse = "mode: reverse\n    server: 192.0.2.10";
+    let warned = |lines: &str| parse(&listener(lines, "")).warnings().len();
+    assert_eq!((warned(reverse), warned(&format!("{reverse}\n    data: relay"))), (1, 0));
+}
+
+#[test]
+fn nat64_is_for_relayed_listeners_behind_a_packet_filter() {
+    let config = parse(&listener("data: relay\n    nat64: 64:ff9b::/96", ""));
+    assert_eq!(config.listeners[0].nat64, Some(crate::protocol::nat64::Prefix::WELL_KNOWN));
+    assert_eq!(Config::parse(&config.to_yaml(), "back").unwrap(), config);
+    let with = |lines: &str, more: &str| listener(&format!("nat64: 64:ff9b::/96{lines}"), more);
+    let faulty = |text: &str, problem: &str, remedy: &str| {
+        refused(text, "listeners[0].nat64", Some((3, 12)), problem, remedy);
+    };
+    faulty(&with("", ""), "no packet filter can", "data: relay");
+    faulty(&with("", "firewall: { backend: relay }"), "cannot pass for a server", "firewall.backend: nftables");
+    faulty(&with("\n    data: relay\n    mode: reverse\n    server: 192.0.2.1", ""), "mode: forward", "remove it");
+    let only4 = with("\n    data: relay", "").replace(", \"[::]:8021\"", "");
+    faulty(&only4, "no IPv6 address", "[::]:8021");
+    for prefix in ["64:ff9b::/95", "64:ff9b::1/96", "192.0.2.0/24"] {
+        let text = with("\n    data: relay", "").replace("64:ff9b::/96", prefix);
+        faulty(&text, "not a prefix", "64:ff9b::/96");
+    }
+}

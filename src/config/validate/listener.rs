@@ -7,11 +7,11 @@ use std::net::{IpAddr, SocketAddr};
 use super::super::raw::{OneOrMany, RawListener};
 use super::super::system::{System, capture_fits};
 use super::super::values::Fault;
-use super::super::{Capture, Ftps, Listener, Mode, Source, defaults};
-use super::{Keyed, address, endpoint, keyed, later, ports, proxy_protocol, word};
+use super::super::{Backend, Capture, Ftps, Listener, Mode, Source, defaults};
+use super::{Keyed, address, endpoint, keyed, later, policy, ports, proxy_protocol, relayed, word};
 
 /// All listeners; at least one, and no two in each other's way.
-pub(super) fn all(raw: Vec<RawListener>, system: System, relayed: bool) -> Keyed<Vec<Listener>> {
+pub(super) fn all(raw: Vec<RawListener>, system: System, backend: Backend) -> Keyed<Vec<Listener>> {
     if raw.is_empty() {
         let fault = Fault::new(
             "there is no listener, so no client could ever arrive",
@@ -21,41 +21,12 @@ pub(super) fn all(raw: Vec<RawListener>, system: System, relayed: bool) -> Keyed
     }
     let mut listeners: Vec<Listener> = Vec::with_capacity(raw.len());
     for (index, raw) in raw.into_iter().enumerate() {
-        let listener = one(index, raw, system)?;
-        if relayed {
-            own_addresses_only(index, &listener)?;
-        } else if listener.proxy_protocol.data {
-            let fault = Fault::new(
-                "a packet filter cannot read the PROXY headers of data connections",
-                "use firewall.backend: relay, or remove data and let data connections come by themselves \
-                 (docs/proxy-protocol.md)",
-            );
-            return Err((format!("listeners[{index}].proxy_protocol.data"), fault));
-        }
+        let listener = one(index, raw, system, backend)?;
+        relayed::check(index, &listener, backend)?;
         apart(index, &listener, &listeners)?;
         listeners.push(listener);
     }
     Ok(listeners)
-}
-
-/// The relay listens and connects with addresses of this host; what borrows others' is for packet filters.
-fn own_addresses_only(index: usize, listener: &Listener) -> Keyed<()> {
-    let (key, fault) = if matches!(listener.capture, Capture::Tproxy | Capture::Divert) {
-        let problem = format!(
-            "capture: {} leaves the server's own address to the client, where the relay cannot listen",
-            listener.capture.as_str()
-        );
-        (
-            "capture",
-            Fault::new(problem, "use capture: direct, or on Linux and FreeBSD redirect; or another firewall.backend"),
-        )
-    } else if listener.source == Source::Client {
-        let problem = "data connections of the relay come from the gateway, and servers want them from where the control connection comes";
-        ("source", Fault::new(problem, "use source: gateway, or another firewall.backend"))
-    } else {
-        return Ok(());
-    };
-    Err((format!("listeners[{index}].{key}"), fault))
 }
 
 /// No two listeners share a name or an address.
@@ -91,24 +62,28 @@ fn collide(a: SocketAddr, b: SocketAddr) -> bool {
         && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
 }
 
-fn one(index: usize, raw: RawListener, system: System) -> Keyed<Listener> {
+fn one(index: usize, raw: RawListener, system: System, backend: Backend) -> Keyed<Listener> {
     let key = |name: &str| format!("listeners[{index}].{name}");
     let name = match raw.name {
         Some(name) => keyed(&key("name"), label(&name.0))?,
         None => format!("listener{}", index + 1),
     };
-    let mode = word(
-        &key("mode"),
-        raw.mode.as_ref(),
-        Mode::Forward,
-        &[(
-            "login",
-            "login mode",
-            "use `mode: reverse` with `server`, or `mode: forward` with a redirect rule (`ftpgate rules`)",
-        )],
-    )?;
-    let capture = word(&key("capture"), raw.capture.as_ref(), system.usual_capture(), &[])?;
+    let mode = word(&key("mode"), raw.mode.as_ref(), Mode::Forward, &[])?;
+    // Who names the server in the login dials the gateway: an address that stands for another one says nothing then.
+    let usual = if mode == Mode::Login { Capture::Direct } else { system.usual_capture() };
+    let capture = word(&key("capture"), raw.capture.as_ref(), usual, &[])?;
     keyed(&key("capture"), capture_fits(capture, system))?;
+    if mode == Mode::Login && capture != Capture::Direct {
+        let problem = format!(
+            "in mode: login clients dial the gateway itself, and capture: {} is for those that do not",
+            capture.as_str()
+        );
+        let fault = Fault::new(
+            problem,
+            "remove `capture`; to serve clients that dial servers, add a listener with `mode: forward`",
+        );
+        return Err((key("capture"), fault));
+    }
     let ftps = ftps(&key("ftps"), raw.ftps.as_ref())?;
     let listen = listen(&key("listen"), raw.listen.unwrap_or_default(), capture)?;
     let source = source(&key("source"), raw.source.as_ref(), capture)?;
@@ -116,7 +91,7 @@ fn one(index: usize, raw: RawListener, system: System) -> Keyed<Listener> {
         let fault = Fault::new(
             "clients that dial the gateway itself (capture: direct) name no server for mode: forward",
             format!(
-                "use `mode: reverse` with `server`, or capture: {} with its rule (`ftpgate rules`)",
+                "use `mode: login`, `mode: reverse` with `server`, or capture: {} with its rule (`ftpgate rules`)",
                 system.usual_capture().as_str()
             ),
         );
@@ -126,7 +101,24 @@ fn one(index: usize, raw: RawListener, system: System) -> Keyed<Listener> {
     let external = external(&key("external_address"), raw.external_address.unwrap_or_default(), mode)?;
     let passive_ports = raw.passive_ports.map(|value| ports(&key("passive_ports"), &value)).transpose()?;
     let proxy_protocol = proxy_protocol::section(&key("proxy_protocol"), raw.proxy_protocol.unwrap_or_default(), mode)?;
-    Ok(Listener { name, listen, mode, capture, source, ftps, servers, external, passive_ports, proxy_protocol })
+    let policy = policy::of_listener(&key("policy"), raw.policy.unwrap_or_default(), mode)?;
+    let relayed = relayed::data(&key("data"), raw.data.as_ref(), backend)?;
+    let nat64 = relayed::nat64(&key("nat64"), raw.nat64.as_ref())?;
+    Ok(Listener {
+        name,
+        listen,
+        mode,
+        capture,
+        source,
+        ftps,
+        servers,
+        external,
+        passive_ports,
+        proxy_protocol,
+        relayed,
+        nat64,
+        policy,
+    })
 }
 
 /// A name that needs no quoting in logs and metrics.
@@ -217,7 +209,14 @@ fn families(key: &str, values: &[super::Scalar], read: impl Fn(&str) -> Result<I
 
 fn servers(key: &str, raw: OneOrMany, mode: Mode) -> Keyed<Vec<SocketAddr>> {
     match (mode, raw.0.is_empty()) {
-        (Mode::Forward, true) => return Ok(Vec::new()),
+        (Mode::Forward | Mode::Login, true) => return Ok(Vec::new()),
+        (Mode::Login, false) => {
+            let fault = Fault::new(
+                "in mode: login the client names the server",
+                "remove `server`, and list the servers that may be named in `policy: { servers: [ … ] }`; or write `mode: reverse`",
+            );
+            return Err((key.to_owned(), fault));
+        }
         (Mode::Forward, false) => {
             let fault = Fault::new(
                 "in mode: forward the client chooses the server",

@@ -25,11 +25,12 @@ pub(super) fn section(key: &str, raw: RawProxyProtocol, mode: Mode) -> Keyed<Pro
         );
         return Err((format!("{key}.accept_from"), fault));
     }
-    if mode == Mode::Forward && send != SendHeader::Off {
-        let fault = Fault::new(
-            "in mode: forward servers are other people's, and to one that expects no PROXY header it is a wrong command",
-            "remove send, or write `mode: reverse` with `server`",
+    if mode != Mode::Reverse && send != SendHeader::Off {
+        let problem = format!(
+            "in mode: {} servers are other people's, and to one that expects no PROXY header it is a wrong command",
+            mode.as_str()
         );
+        let fault = Fault::new(problem, "remove send, or write `mode: reverse` with `server`");
         return Err((send_key, fault));
     }
     let data_key = format!("{key}.data");
@@ -114,7 +115,7 @@ mod tests {
             (REVERSE, "{ trust: 192.0.2.7 }", "trust", "unknown key", "accept_from, data, send"),
             (REVERSE, "{ data: true }", "data", "nobody is known", "accept_from"),
             (REVERSE, "{ data: maybe }", "data", "\"maybe\"", "true or false"),
-            (REVERSE, "{ accept_from: 192.0.2.7, data: true }", "data", "cannot read", "backend: relay"),
+            (REVERSE, "{ accept_from: 192.0.2.7, data: true }", "data", "cannot read", "data: relay"),
         ] {
             let error = with(mode, section).expect_err(section);
             assert_eq!(error.key, format!("listeners[0].proxy_protocol.{key}"), "{error}");

@@ -79,6 +79,7 @@ fn new_chain(settings: &Settings, chain: &Chain) -> Message {
     let hook = match chain.hook {
         Hook::Prerouting => 0,
         Hook::Forward => 2,
+        Hook::Output => 3,
         Hook::Postrouting => 4,
     };
     let hook = Attributes::new().number(1, hook).number(2, chain.priority.cast_unsigned());

@@ -6,7 +6,8 @@
 //! How a pinhole works: the `pinhole` chain sees the first segment of a connection that a pinhole permits, takes the
 //! pinhole away and marks the connection. Only marked connections are translated, so a second connection to a used pinhole
 //! is neither marked nor translated, even while the elements of its translation are still there. The administrator's forward
-//! chain accepts the mark.
+//! chain accepts the mark. With the relay behind the packet filter both ends of a data connection are on this host: then the
+//! input chain accepts the mark, and the `pinhole_output` chain does for the relay's own connections what `pinhole` does for others'.
 //!
 //! How a live data connection is reset: at first only the packets of the end that receives the file are in the `reset` set.
 //! The data passes, so that the receiver goes on acknowledging; the next acknowledgement is not passed on but answered with a
@@ -105,6 +106,8 @@ pub(super) enum Step {
 pub(super) enum Hook {
     Prerouting,
     Forward,
+    /// What this host itself sends.
+    Output,
     Postrouting,
 }
 
@@ -119,37 +122,46 @@ pub(super) struct Chain {
     pub(super) rules: [&'static [Step]; 2],
 }
 
+/// Takes the pinhole of a first segment away and marks its connection:
+/// ct state new tcp flags & (fin | syn | rst | ack) == syn ip saddr . ip daddr . tcp dport @pinhole4
+/// delete @pinhole4 { ip saddr . ip daddr . tcp dport } ct mark set ct mark & ~MASK | MARK
+const PERMIT4: &[Step] = &[
+    Step::NewConnection,
+    Step::Tcp,
+    Step::Syn,
+    Step::Is(Family::V4),
+    Step::In(&PINHOLE4),
+    Step::Delete(&PINHOLE4),
+    Step::SetMark,
+];
+/// The same with ip6 and @pinhole6.
+const PERMIT6: &[Step] = &[
+    Step::NewConnection,
+    Step::Tcp,
+    Step::Syn,
+    Step::Is(Family::V6),
+    Step::In(&PINHOLE6),
+    Step::Delete(&PINHOLE6),
+    Step::SetMark,
+];
+
 /// The chains, in the order in which they are created. (`dnat` and `snat` are nft keywords and cannot name a chain.)
-pub(super) static CHAINS: [Chain; 4] = [
+pub(super) static CHAINS: [Chain; 5] = [
     Chain {
         name: "pinhole",
         kind: "filter",
         hook: Hook::Prerouting,
         // After connection tracking (-200) and the usual mangle chains (-150), before the translation.
         priority: -110,
-        rules: [
-            // ct state new tcp flags & (fin | syn | rst | ack) == syn ip saddr . ip daddr . tcp dport @pinhole4
-            // delete @pinhole4 { ip saddr . ip daddr . tcp dport } ct mark set ct mark & ~MASK | MARK
-            &[
-                Step::NewConnection,
-                Step::Tcp,
-                Step::Syn,
-                Step::Is(Family::V4),
-                Step::In(&PINHOLE4),
-                Step::Delete(&PINHOLE4),
-                Step::SetMark,
-            ],
-            // The same with ip6 and @pinhole6.
-            &[
-                Step::NewConnection,
-                Step::Tcp,
-                Step::Syn,
-                Step::Is(Family::V6),
-                Step::In(&PINHOLE6),
-                Step::Delete(&PINHOLE6),
-                Step::SetMark,
-            ],
-        ],
+        rules: [PERMIT4, PERMIT6],
+    },
+    Chain {
+        name: "pinhole_output",
+        kind: "filter",
+        // Connections that the relay makes: they never pass prerouting, and get their source in postrouting.
+        hook: Hook::Output,
+        priority: -110,
+        rules: [PERMIT4, PERMIT6],
     },
     Chain {
         name: "pinhole_dnat",

@@ -74,6 +74,7 @@ fn chain_block(chain: &Chain, settings: &Settings) -> String {
     let hook = match chain.hook {
         Hook::Prerouting => "prerouting",
         Hook::Forward => "forward",
+        Hook::Output => "output",
         Hook::Postrouting => "postrouting",
     };
     let mut text = format!(

@@ -203,7 +203,7 @@ impl Changes {
                 self.held.insert(pinhole.key(), Held { owner, pinhole });
                 self.count();
                 let took = order.asked.elapsed();
-                let lease = Lease { pinhole, owner, took, door: order.door, others: Vec::new(), joint: None };
+                let lease = Lease::new(pinhole, owner, took, order.door);
                 // If nobody waits any more, the lease comes back and is dropped here: that closes the pinhole.
                 let _ = order.answer.send(Ok(lease));
             }

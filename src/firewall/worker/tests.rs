@@ -5,7 +5,8 @@ mod gate;
 mod random;
 
 use std::net::{IpAddr, SocketAddr};
-use std::task::Waker;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 
 use super::*;
 use crate::firewall::Change;

@@ -20,6 +20,14 @@ pub enum Rejection {
     Connect,
     /// The server did not answer within `timeouts.connect`.
     ConnectTimeout,
+    /// `policy.servers` does not allow the server.
+    Policy,
+    /// The name of the server could not be looked up.
+    Resolve,
+    /// No server was named within `timeouts.login`.
+    LoginTimeout,
+    /// Input that no FTP client sends, before a server was named.
+    Hostile,
     /// The daemon is going down.
     Draining,
     /// A fault of the gateway's own, such as no descriptors left.
@@ -44,7 +52,7 @@ pub enum Rejection {
 
 impl Rejection {
     /// All of them, for tables of metrics.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 21] = [
         Self::Sessions,
         Self::SessionsPerClient,
         Self::Loop,
@@ -52,6 +60,10 @@ impl Rejection {
         Self::NoServer,
         Self::Connect,
         Self::ConnectTimeout,
+        Self::Policy,
+        Self::Resolve,
+        Self::LoginTimeout,
+        Self::Hostile,
         Self::Draining,
         Self::Internal,
         Self::ProxyUntrusted,
@@ -74,6 +86,10 @@ impl Rejection {
             Self::NoServer => "no_server",
             Self::Connect => "connect",
             Self::ConnectTimeout => "connect_timeout",
+            Self::Policy => "policy",
+            Self::Resolve => "resolve",
+            Self::LoginTimeout => "login_timeout",
+            Self::Hostile => "hostile",
             Self::Draining => "draining",
             Self::Internal => "internal",
             Self::ProxyUntrusted => "proxy_untrusted",

@@ -15,6 +15,17 @@ pub const DATA_CONNECTIONS: u32 = 5;
 
 /// Lists, fetches and stores 1 MiB and an empty file, and compares checksums.
 pub fn everything(combination: Combination, client: &Host, to: IpAddr, server: &Server) -> Result<(), String> {
+    everything_as(combination, client, to, server, server.user())
+}
+
+/// The same for a client that logs in with this.
+pub fn everything_as(
+    combination: Combination,
+    client: &Host,
+    to: IpAddr,
+    server: &Server,
+    user: &str,
+) -> Result<(), String> {
     let folder = Folder::new();
     folder.write("up.bin", noise(7, MIB));
     folder.write("nothing.bin", "");
@@ -28,7 +39,7 @@ pub fn everything(combination: Combination, client: &Host, to: IpAddr, server: &
         Step::Store { local: "up.bin", remote: STORED },
         Step::Store { local: "nothing.bin", remote: STORED_EMPTY },
     ];
-    Job::new(combination, to, server, &folder, &steps).run(client)?;
+    Job { user, ..Job::new(combination, to, server, &folder, &steps) }.run(client)?;
     let pairs = [(LARGE, "down.bin"), (EMPTY, "down-empty.bin"), (STORED, "up.bin"), (STORED_EMPTY, "nothing.bin")];
     for (remote, local) in pairs {
         same(&server.file(remote), &folder.file(local))?;

@@ -175,3 +175,29 @@ fn sections_come_in_the_order_that_freebsd_demands() {
         assert_eq!(ranks.iter().filter(|rank| **rank == 3).count(), 1, "{text}");
     }
 }
+
+#[test]
+fn login_mode_is_reached_from_inside_and_reaches_what_is_listed() {
+    for dialect in [Dialect::OpenBsd, Dialect::FreeBsd] {
+        let text = rules(
+            dialect,
+            "listeners: [ { name: proxy, listen: [\"0.0.0.0:21\", \"[2001:db8::1]:2121\"], mode: login } ]\nuser: _ftpgate\n\
+             policy: { servers: [ 192.0.2.0/24, \"[2001:db8:2::/48]:2000-2999\", \"198.51.100.7:*\", ftp.example.net ] }",
+        );
+        has(
+            &text,
+            &[
+                "# Listener proxy: clients inside, to the servers of policy.servers that they name.",
+                "pass in on $inside inet proto tcp from any to <gateway> port 21",
+                "pass in on $inside inet6 proto tcp from any to 2001:db8::1 port 2121",
+                "pass out inet proto tcp from self to 192.0.2.0/24 port 21 user _ftpgate",
+                "pass out inet6 proto tcp from self to 2001:db8:2::/48 port 2000:2999 user _ftpgate",
+                "pass out inet proto tcp from self to 198.51.100.7/32 user _ftpgate",
+            ],
+        );
+        assert!(
+            !text.contains("divert-to 127") && !text.contains("rdr pass") && !text.contains("to any port 21"),
+            "{text}"
+        );
+    }
+}

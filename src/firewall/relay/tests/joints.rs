@@ -61,9 +61,9 @@ async fn two_that_dial_meet_whoever_comes_first() {
     let (path, tracker, _incidents) = path();
     for client_first in [true, false] {
         let lease = both_dial(&path).await;
-        let entrances: Vec<SocketAddr> = lease.pinholes().map(|pinhole| pinhole.entrance).collect();
+        let entrances: Vec<SocketAddr> = lease.all().map(|lease| lease.pinhole().entrance).collect();
         assert_eq!(lease.joint(), Some((entrances[0].port(), entrances[1].port())));
-        let keys: Vec<Key> = lease.pinholes().map(Pinhole::key).collect();
+        let keys: Vec<Key> = lease.all().map(Lease::watched).collect();
         let mut watch = tracker.watch(keys[0]);
         let (client, server);
         if client_first {
@@ -90,7 +90,7 @@ async fn two_that_dial_meet_whoever_comes_first() {
 async fn only_the_two_that_are_expected_meet() {
     let (path, _tracker, incidents) = path();
     let lease = both_dial(&path).await;
-    let entrances: Vec<SocketAddr> = lease.pinholes().map(|pinhole| pinhole.entrance).collect();
+    let entrances: Vec<SocketAddr> = lease.all().map(|lease| lease.pinhole().entrance).collect();
     for (who, entrance) in [(SERVER, entrances[0]), (CLIENT, entrances[1]), ("127.0.0.3", entrances[0])] {
         let refused = dial(who, entrance).and_then(read_all);
         assert_eq!(refused.unwrap_err().kind(), Io::ConnectionReset);
@@ -105,7 +105,7 @@ async fn who_waits_in_vain_is_reset_when_the_pinhole_is_closed() {
     let (path, _tracker, _incidents) = path();
     for waiting in [0, 1] {
         let lease = both_dial(&path).await;
-        let entrances: Vec<SocketAddr> = lease.pinholes().map(|pinhole| pinhole.entrance).collect();
+        let entrances: Vec<SocketAddr> = lease.all().map(|lease| lease.pinhole().entrance).collect();
         let alone = dial([CLIENT, SERVER][waiting], entrances[waiting]).unwrap();
         drop(lease);
         assert_eq!(read_all(alone).unwrap_err().kind(), Io::ConnectionReset);
