@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use ftpgate::session::{Ends, ServerMode};
+use ftpgate::session::{Ends, Ftps, ServerMode};
 
 use super::random::Random;
 use super::text::{self, Lines, Replies, Role};
@@ -46,6 +46,7 @@ pub struct Client {
     /// The server is of the other family: `true` if of IPv6.
     across: Option<bool>,
     mode: ServerMode,
+    ftps: Ftps,
     ipv6_server: bool,
     nasty: bool,
     window: usize,
@@ -59,6 +60,10 @@ pub struct Client {
     /// Replies of 1yz that it heard.
     pub preliminary: u64,
     opaque: bool,
+    /// It has begun its TLS past the session.
+    hello: bool,
+    /// However nasty, it awaits what comes of its AUTH.
+    waits: bool,
     quit: bool,
 }
 
@@ -92,6 +97,11 @@ const NASTY: &[&[u8]] = &[
     b"ALGS DISABLE64\r\n",
     b"ALGS\r\nALGS ENABLE64\r\nALGS STATUS64\r\nALGS X\r\n",
     b"AUTH TLS\r\n",
+    b"PBSZ 0\r\nPROT P\r\n",
+    b"PROT C\r\nPROT P\r\n",
+    b"PROT P\r\nPASV\r\nPROT C\r\nLIST\r\n",
+    b"CCC\r\n",
+    b"FEAT\r\n",
     b"AUTH GSSAPI\r\nPORT 10,0,0,9,156,164\r\n",
     b"AUTH TLS\r\nPORT 10,0,0,9,156,164\r\n",
     b"REIN\r\n",
@@ -113,12 +123,13 @@ const NASTY: &[&[u8]] = &[
 
 impl Client {
     /// A client of this session.
-    pub fn new(ends: &Ends, mode: ServerMode, nasty: bool, random: &mut Random) -> Self {
+    pub fn new(ends: &Ends, mode: ServerMode, ftps: Ftps, nasty: bool, random: &mut Random) -> Self {
         let greeting = Expected { command: "greeting".to_owned(), own: &[], optional: false };
         Self {
             address: ends.client,
             across: ends.differ().then(|| ends.server.is_ipv6()),
             mode,
+            ftps,
             ipv6_server: ends.server.is_ipv6(),
             nasty,
             window: 1 + random.below(6),
@@ -130,6 +141,8 @@ impl Client {
             count: 0,
             preliminary: 0,
             opaque: false,
+            hello: false,
+            waits: false,
             quit: false,
         }
     }
@@ -147,13 +160,17 @@ impl Client {
     /// Says something, if there is something to say. `last`: nothing but QUIT any more.
     pub fn act(&mut self, last: bool, random: &mut Random) -> Option<Speech> {
         if self.opaque {
+            let began = std::mem::replace(&mut self.hello, true);
             return (!last).then(|| Speech {
                 urgent: false,
-                bytes: b"\x16\x03\x01 any bytes at all\r\nPORT 1,2,3,4,5,6\r\n".to_vec(),
+                bytes: match began {
+                    true => text::records(self.nasty, b"PORT 1,2,3,4,5,6\r\n", random),
+                    false => b"\x16\x03\x01\x00\x06hello\n".to_vec(),
+                },
             });
         }
         if self.nasty {
-            return (!last).then(|| self.be_nasty(random));
+            return (!last && !self.waits).then(|| self.be_nasty(random));
         }
         if self.quit || self.expected.len() >= self.window || (self.aborting && !self.is_content()) {
             return None;
@@ -177,7 +194,7 @@ impl Client {
 
     fn be_polite(&mut self, random: &mut Random) -> Speech {
         let name = format!("k{}", self.count);
-        match random.below(26) {
+        match random.below(29) {
             0..=2 => self.passive("PASV"),
             3..=5 => self.passive("EPSV"),
             6..=8 => self.active("PORT", random),
@@ -201,15 +218,25 @@ impl Client {
                 if self.across == Some(false) || self.mode == ServerMode::Active { &[504] } else { &[] },
             ),
             22 if random.once_in(4) => {
-                let mut speech = self.say("REIN", "", &[]);
+                let mut speech = self.say("REIN", "", if self.ftps == Ftps::Pass { &[] } else { &[502] });
                 speech.bytes.extend(self.log_in().bytes);
                 speech
             }
-            23 if random.once_in(3) => {
+            23 => {
                 // Nothing may be said before the answer.
                 self.aborting = true;
-                self.say("AUTH", "TLS", &[])
+                let own: &[u16] = match self.ftps {
+                    Ftps::Pass => &[],
+                    Ftps::Refuse => &[534],
+                    Ftps::Terminate => &[234, 503],
+                    Ftps::Bridge => &[503],
+                };
+                self.say("AUTH", "TLS", own)
             }
+            // Known to this server as to any other, but for the policies.
+            26 if self.ftps != Ftps::Pass => self.say("PBSZ", "0", &[200, 503]),
+            27 if self.ftps != Ftps::Pass => self.say("PROT", if random.once_in(3) { "C" } else { "P" }, &[200, 503]),
+            28 if self.ftps != Ftps::Pass => self.say("CCC", "", &[200, 503, 533, 534]),
             24 => {
                 let mut speech = self.say(self.noop(), "", &[]);
                 speech.bytes.splice(0..0, *b"\xff\xfd\x03");
@@ -324,6 +351,7 @@ impl Client {
             8 => (0..random.below(30)).map(|_| u8::try_from(random.below(256)).unwrap()).collect(),
             _ => random.pick(&[&b"\r\n"[..], b"\n", b"\r", b"\0", b"\xff", b"PORT ", b"PASV"]).to_vec(),
         };
+        self.waits = bytes.ends_with(b"AUTH TLS\r\n");
         Speech { urgent, bytes }
     }
 
@@ -340,8 +368,11 @@ impl Client {
                 Role::Final(code) if code / 100 != 1 && strict => self.answered(code, line),
                 Role::Final(code) if code / 100 != 1 => {
                     let front = self.expected.pop_front();
-                    self.opaque =
-                        matches!(code, 234 | 334) && front.is_some_and(|front| front.command.starts_with("AUTH"));
+                    self.waits &= !matches!(code, 234 | 334 | 500..);
+                    self.opaque = self.ftps == Ftps::Pass
+                        && matches!(code, 234 | 334)
+                        // A nasty one has lost count.
+                        && (self.nasty || front.is_some_and(|front| front.command.starts_with("AUTH")));
                 }
                 _ => assert!(!strict || role != Role::Stray, "a stray line: {}", String::from_utf8_lossy(line)),
             }
@@ -386,7 +417,7 @@ impl Client {
         {
             next.optional = true;
         }
-        if matches!(code, 234 | 334) {
+        if matches!(code, 234 | 334) && self.ftps == Ftps::Pass {
             self.opaque = true;
         }
     }

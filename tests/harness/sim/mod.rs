@@ -1,12 +1,15 @@
 //! A simulation of everything around a session: a client, a server, a firewall and a clock, all driven by one seed.
 //!
 //! Lives here: what a run is made of ([`Profile`], [`Summary`]) and the parts: `world` steps it, `watch` and `state` check it after
-//! each step, `client`, `server`, `firewall` and `data` are the models, `text` is how they read FTP. Not here: how many seeds are run.
+//! each step, `client`, `server`, `firewall` and `data` are the models, `text` is how they read FTP,
+//! `secrecy` looks at TLS. Not here: how many seeds are run.
 
 pub mod client;
 pub mod data;
+pub mod did;
 pub mod firewall;
 pub mod random;
+pub mod secrecy;
 pub mod server;
 pub mod state;
 pub mod text;
@@ -49,8 +52,16 @@ pub struct Summary {
     pub refused: u64,
     /// Pinholes that expired.
     pub expired: u64,
-    /// Whether it became opaque.
+    /// Whether it is opaque.
     pub opaque: bool,
+    /// Whether it became so.
+    pub was_opaque: bool,
+    /// How often it could be read again.
+    pub readable: u64,
+    /// Handshakes asked for.
+    pub handshakes: u64,
+    /// Data connections that were asked for with TLS.
+    pub protected: u64,
     /// Moments in which the client was not read.
     pub held_back: u64,
     /// Records of transfers.

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use ftpgate::session::Ends;
+use ftpgate::session::{Ends, Ftps};
 
 use super::random::Random;
 use super::text::{self, Lines};
@@ -24,6 +24,8 @@ pub struct Server {
     /// The transfer under way, by its mark.
     transfer: Option<String>,
     opaque: bool,
+    /// Its TLS is with the client, past the session.
+    passes: bool,
     /// It says nothing any more, and does not close either.
     pub hangs: bool,
     /// It said all that it will say.
@@ -74,7 +76,7 @@ const HOSTILE: &[&[u8]] = &[
 
 impl Server {
     /// A server of this session.
-    pub fn new(ends: &Ends, hostile: bool) -> Self {
+    pub fn new(ends: &Ends, ftps: Ftps, hostile: bool) -> Self {
         Self {
             address: ends.server,
             hostile,
@@ -85,6 +87,7 @@ impl Server {
             announced: false,
             transfer: None,
             opaque: false,
+            passes: ftps == Ftps::Pass,
             hangs: false,
             done: false,
         }
@@ -110,7 +113,7 @@ impl Server {
             return None;
         }
         if self.opaque {
-            return random.once_in(4).then(|| b"\x17\x03\x03 any bytes\r\n227 (10,0,0,5,195,80)\r\n".to_vec());
+            return random.once_in(4).then(|| text::records(self.hostile, b"227 (10,0,0,5,195,80)\r\n", random));
         }
         if self.hostile && random.once_in(3) {
             return Some(self.be_hostile(random));
@@ -215,6 +218,8 @@ impl Server {
                 self.announced = false;
                 format!("220 {mark} again")
             }
+            "AUTH" if !self.passes && random.once_in(3) => format!("534 {mark} no"),
+            "AUTH" if !self.passes => format!("234 {mark} go"),
             "AUTH" if self.hostile || random.once_in(2) => {
                 self.opaque = true;
                 format!("{} {mark} go", if random.once_in(3) { 334 } else { 234 })

@@ -22,9 +22,16 @@ pub struct State {
     held_reply: Option<Held>,
     pinhole: Option<(u32, Value)>,
     auth_pending: bool,
+    tls: Option<Tls>,
     epsv: String,
     epsv_all: bool,
     closed: Sides,
+}
+
+#[derive(Debug, Deserialize)]
+struct Tls {
+    handshake: Value,
+    preparing: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -142,9 +149,11 @@ impl State {
     /// A side that is not read has a reason, and one that is read has no line left over.
     fn check_readiness(&self, session: &Session, settings: &Settings) {
         let full = self.pending.slots().count() >= settings.pipeline;
-        let client =
-            self.held_command.is_some() || self.auth_pending || full || self.awaits_conversion(session, settings);
-        let server = self.held_reply.is_some();
+        let shakes = self.tls.as_ref().is_some_and(|tls| tls.handshake != "None");
+        let prepares = self.tls.as_ref().is_some_and(|tls| tls.preparing);
+        let held = self.held_command.is_some() || self.auth_pending || shakes || prepares;
+        let client = held || full || self.awaits_conversion(session, settings);
+        let server = self.held_reply.is_some() || shakes;
         assert_eq!(session.wants(Side::Client), !client && !self.closed.client, "the client is read or not: {self:?}");
         assert_eq!(session.wants(Side::Server), !server && !self.closed.server, "the server is read or not: {self:?}");
         let whole = |buffer: &Buffer| buffer.kept.contains(&b'\n');

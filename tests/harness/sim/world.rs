@@ -5,14 +5,15 @@
 
 use std::collections::VecDeque;
 
-use ftpgate::session::data::Transfer;
-use ftpgate::session::effect::{Effect, Effects, EndReason, Event, Millis, Note, PinholeId, Refusal, Side};
+use ftpgate::session::effect::{Effect, Effects, EndReason, Event, Millis, Note, Refusal, Side};
 use ftpgate::session::{Ends, ServerMode, Session, Settings};
 
 use super::client::Client;
 use super::data::{Flows, Happening};
+use super::did::Did;
 use super::firewall::{Answer, Firewall};
 use super::random::Random;
+use super::secrecy::{Secrecy, rules};
 use super::server::Server;
 use super::state::State;
 use super::watch::Watch;
@@ -29,21 +30,6 @@ struct Wire {
     urgent_behind: Option<usize>,
     closed: bool,
     close_was_read: bool,
-}
-
-/// An effect with its own bytes.
-enum Did {
-    Send(Side, Vec<u8>),
-    Shutdown(Side),
-    Open(PinholeId, ftpgate::pinhole::Request),
-    Join(PinholeId, Box<ftpgate::pinhole::Joint>),
-    Close(PinholeId),
-    Measure(PinholeId),
-    Unwatch(PinholeId),
-    Reset(PinholeId),
-    Transferred(Box<Transfer>),
-    Note(Note),
-    End(EndReason),
 }
 
 struct World {
@@ -63,6 +49,7 @@ struct World {
     /// A data connection lived before this event.
     was_live: bool,
     watch: Watch,
+    secrecy: Secrecy,
     wires: [Wire; 2],
     shut: [bool; 2],
     drained: bool,
@@ -93,10 +80,11 @@ pub fn run(seed: u64, profile: Profile, trace: bool) -> Summary {
         ]),
     };
     let now = 1_000;
-    let session = Session::new(settings, ends.clone(), Millis(now));
+    let security = rules(profile.is_strict(), &mut random);
+    let session = Session::new(settings, ends.clone(), Millis(now)).with_security(security);
     let state = serde_json::from_str(&serde_json::to_string(&session).unwrap()).unwrap();
-    let client = Client::new(&ends, settings.server_mode, profile.nasty_client, &mut random);
-    let server = Server::new(&ends, profile.hostile_server);
+    let client = Client::new(&ends, settings.server_mode, security.ftps, profile.nasty_client, &mut random);
+    let server = Server::new(&ends, security.ftps, profile.hostile_server);
     let mut world = World {
         random,
         profile,
@@ -113,6 +101,7 @@ pub fn run(seed: u64, profile: Profile, trace: bool) -> Summary {
         flows: Flows::default(),
         was_live: false,
         watch: Watch::new(ends, settings.server_mode, profile.is_strict()),
+        secrecy: Secrecy::new(security),
         wires: Default::default(),
         shut: [false; 2],
         drained: false,
@@ -129,6 +118,7 @@ pub fn run(seed: u64, profile: Profile, trace: bool) -> Summary {
         "more records than transfers that began: {started}"
     );
     (world.summary.records, world.summary.resets) = (world.flows.records, world.flows.resets);
+    (world.summary.handshakes, world.summary.protected) = (world.secrecy.handshakes, world.secrecy.protected);
     world.summary
 }
 
@@ -160,7 +150,7 @@ impl World {
                 3..=5 => drop(self.read(Side::Server)),
                 6..=7 => drop(self.client_acts(false)),
                 8..=9 => drop(self.server_acts()),
-                10 => drop(self.firewall_answers()),
+                10 => drop(self.firewall_answers() | self.handshake_ends()),
                 11..=12 => drop(self.data_acts(false)),
                 _ => {
                     let span = match self.random.below(150) {
@@ -187,6 +177,7 @@ impl World {
                 self.read(Side::Client),
                 self.read(Side::Server),
                 self.firewall_answers(),
+                self.handshake_ends(),
                 self.client_acts(true),
                 self.server_acts(),
                 self.data_acts(true),
@@ -300,6 +291,14 @@ impl World {
         true
     }
 
+    fn handshake_ends(&mut self) -> bool {
+        let fails = !self.profile.is_strict() && self.random.once_in(20);
+        let Some(event) = self.secrecy.ends(fails).filter(|_| !self.session.has_ended()) else { return false };
+        self.last_activity = self.now;
+        self.event(event);
+        true
+    }
+
     fn data_acts(&mut self, last: bool) -> bool {
         if !self.settings.tracked {
             return false;
@@ -348,12 +347,13 @@ impl World {
         let done = self.collect();
         if let Event::Bytes(side, bytes) = event
             && was_opaque
+            && self.session.is_opaque()
             && !self.session.has_ended()
         {
             let sent: Vec<u8> = done
                 .iter()
                 .filter_map(|did| match did {
-                    Did::Send(to, bytes) if *to == side.other() => Some(bytes.clone()),
+                    Did::Send(to, bytes, _) if *to == side.other() => Some(bytes.clone()),
                     _ => None,
                 })
                 .flatten()
@@ -361,8 +361,9 @@ impl World {
             assert_eq!(sent, bytes, "opaque bytes are passed on as they are");
         }
         for did in done {
-            self.carry_out(did);
+            self.carry_out(did, was_opaque);
         }
+        self.secrecy.check(self.session.is_opaque());
         self.restore();
         if !self.session.has_ended() {
             self.state.check(&self.session, &self.settings, &self.firewall, READ);
@@ -376,32 +377,18 @@ impl World {
                 println!("              {effect:?}");
             }
             assert!(!matches!(done.last(), Some(Did::End(_))), "something follows the end: {effect:?}");
-            done.push(match effect {
-                Effect::Send { side, bytes, .. } => {
-                    assert!(!bytes.is_empty(), "an empty send");
-                    Did::Send(side, bytes.to_vec())
-                }
-                Effect::Shutdown(side) => Did::Shutdown(side),
-                Effect::Open(id, request) => Did::Open(id, request),
-                Effect::Join(id, joint) => Did::Join(id, joint),
-                Effect::Close(id) => Did::Close(id),
-                Effect::Measure(id) => Did::Measure(id),
-                Effect::Unwatch(id) => Did::Unwatch(id),
-                Effect::Reset(id, _) => Did::Reset(id),
-                Effect::Transferred(transfer) => Did::Transferred(transfer),
-                Effect::Secure(_) | Effect::Unsecure(_) | Effect::OpenRange(_) | Effect::CloseRange => {
-                    panic!("nobody asked for {effect:?}")
-                }
-                Effect::Note(note) => Did::Note(note),
-                Effect::End(reason) => Did::End(reason),
-            });
+            if let Effect::Send { bytes, .. } = effect {
+                assert!(!bytes.is_empty(), "an empty send");
+            }
+            done.push(effect.into());
         }
         done
     }
 
-    fn carry_out(&mut self, did: Did) {
+    fn carry_out(&mut self, did: Did, was_opaque: bool) {
         match did {
-            Did::Send(side, bytes) => {
+            Did::Send(side, bytes, urgent) => {
+                self.secrecy.sent(side, &bytes, urgent, !was_opaque && !self.summary.opaque);
                 assert!(
                     !self.shut[index(side)],
                     "sent to the {side:?} after its end: {}",
@@ -412,11 +399,19 @@ impl World {
             Did::Shutdown(side) => {
                 assert!(!std::mem::replace(&mut self.shut[index(side)], true), "{side:?} shut twice");
             }
+            Did::Secure(side) => self.secrecy.secure(side),
+            Did::Unsecure(side) => self.secrecy.unsecure(side),
+            Did::OpenRange(range) => self.secrecy.open_range(&range, &self.ends),
+            Did::CloseRange => self.secrecy.close_range(),
             Did::Open(id, request) => {
+                assert!(!self.summary.opaque, "a pinhole of a session that cannot be read");
+                self.secrecy.asked(request.protection);
                 self.summary.opened += 1;
                 self.firewall.ask(id, request, &self.ends, &self.settings);
             }
             Did::Join(id, joint) => {
+                assert!(!self.summary.opaque, "a joint of a session that cannot be read");
+                self.secrecy.asked(joint.protection);
                 self.summary.joined += 1;
                 self.firewall.ask_joint(id, *joint, &self.ends, &self.settings);
             }
@@ -452,7 +447,7 @@ impl World {
 
     fn note(&mut self, note: Note) {
         match note {
-            Note::Opaque => self.summary.opaque = true,
+            Note::Opaque => (self.summary.opaque, self.summary.was_opaque) = (true, true),
             Note::Rewritten(_) => self.summary.rewritten += 1,
             Note::PinholeExpired(_) => self.summary.expired += 1,
             Note::Refused(why, _) => {
@@ -464,10 +459,15 @@ impl World {
                         | Refusal::ServerProtocol
                         | Refusal::ServerNoop
                         | Refusal::StartTlsInjection
+                        | Refusal::NotTls
+                        | Refusal::ServerTls
                 );
                 assert!(nobodys_fault || !self.profile.is_strict(), "{why:?}, and both peers behave");
             }
-            Note::Readable => self.summary.opaque = false,
+            Note::Readable => {
+                self.summary.opaque = false;
+                self.summary.readable += 1;
+            }
             Note::Command(_) | Note::LoggedIn | Note::NoEpsv | Note::PinholeUsed(..) => {}
         }
     }
@@ -483,8 +483,7 @@ impl World {
             EndReason::Drained => self.drained && self.firewall.is_quiet(),
             EndReason::IdleTimeout => self.now >= self.last_activity + self.settings.idle_timeout && !self.was_live,
             EndReason::LoginTimeout => self.now >= 1_000 + self.settings.login_timeout,
-            EndReason::Tls => false,
-            EndReason::Hostile => !self.profile.is_strict(),
+            EndReason::Tls | EndReason::Hostile => !self.profile.is_strict(),
         };
         assert!(right, "the session ended for {reason:?}");
     }
