@@ -57,7 +57,7 @@ pub enum Event<'a> {
     Joined(PinholeId, u16, u16),
     /// The pinhole could not be opened, or the joint not made.
     Refused(PinholeId),
-    /// The TLS handshake with that side is done: what comes from it from now on, and what goes there, is in TLS. If it fails,
+    /// The TLS handshake with that side ([`Effect::Secure`]) is done: what comes from it from now on, and what goes there, is in TLS. If it fails,
     /// that is [`Event::Lost`] with [`EndReason::Tls`].
     Secured(Side),
     /// What the firewall saw of the data connection of a pinhole. May come long after [`Effect::Close`].

@@ -134,7 +134,7 @@ impl Session {
 
     /// Whether the session waits for its first event to begin the handshake that comes before everything else.
     pub(super) fn begins_with_tls(&self) -> bool {
-        self.tls.as_ref().is_some_and(|tls| matches!(tls.handshake, Handshake::Next(_)))
+        self.lost.is_none() && self.tls.as_ref().is_some_and(|tls| matches!(tls.handshake, Handshake::Next(_)))
     }
 
     /// Whether the server is not there yet for the client's commands.

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use ftpgate::session::{Ends, Ftps, ServerMode};
 
 use super::random::Random;
+use super::secrecy::records;
 use super::text::{self, Lines, Replies, Role};
 
 /// A line that the client said, as the server may see it.
@@ -164,7 +165,7 @@ impl Client {
             return (!last).then(|| Speech {
                 urgent: false,
                 bytes: match began {
-                    true => text::records(self.nasty, b"PORT 1,2,3,4,5,6\r\n", random),
+                    true => records(self.nasty, b"PORT 1,2,3,4,5,6\r\n", random),
                     false => b"\x16\x03\x01\x00\x06hello\n".to_vec(),
                 },
             });

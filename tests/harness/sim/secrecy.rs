@@ -1,6 +1,6 @@
 //! Who speaks TLS with whom, as it can be seen from outside, and what must be true of that whoever talks.
 //!
-//! Lives here: [`Secrecy`]: no byte leaves in the middle of a handshake; no name, no password and no command about TLS goes where it
+//! Lives here: [`records`], and [`Secrecy`]: no byte leaves in the middle of a handshake; no name, no password and no command about TLS goes where it
 //! must not; each data connection has the protection that PROT said; nothing but the passive ports is opened for a session that
 //! cannot be read. Not here: when handshakes are done (`world`).
 
@@ -159,5 +159,16 @@ impl Secrecy {
     /// After each event: `opaque`: the session cannot be read.
     pub fn check(&self, opaque: bool) {
         assert!(opaque || !self.range_is_open, "the passive ports of a session that can be read");
+    }
+}
+
+/// TLS records that hold this, often with an alert behind them; or, if `nasty`, this where one should be.
+pub fn records(nasty: bool, body: &[u8], random: &mut Random) -> Vec<u8> {
+    let record = |kind: u8| [&[kind, 3, 3, 0, u8::try_from(body.len()).unwrap()][..], body].concat();
+    match random.below(12) {
+        0 if nasty => body.to_vec(),
+        1..=8 => [record(23), record(21)].concat(),
+        9 => record(22),
+        _ => record(23),
     }
 }

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use ftpgate::session::{Ends, Ftps};
 
 use super::random::Random;
+use super::secrecy::records;
 use super::text::{self, Lines};
 
 /// One server.
@@ -113,7 +114,7 @@ impl Server {
             return None;
         }
         if self.opaque {
-            return random.once_in(4).then(|| text::records(self.hostile, b"227 (10,0,0,5,195,80)\r\n", random));
+            return random.once_in(4).then(|| records(self.hostile, b"227 (10,0,0,5,195,80)\r\n", random));
         }
         if self.hostile && random.once_in(3) {
             return Some(self.be_hostile(random));

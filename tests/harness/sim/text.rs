@@ -5,8 +5,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::random::Random;
-
 /// Whole lines out of a stream.
 #[derive(Default)]
 pub struct Lines {
@@ -134,15 +132,4 @@ pub fn without_telnet(mut line: &[u8]) -> &[u8] {
         line = rest;
     }
     line
-}
-
-/// TLS records that hold this, often with an alert behind them; or, if `nasty`, this where one should be.
-pub fn records(nasty: bool, body: &[u8], random: &mut Random) -> Vec<u8> {
-    let record = |kind: u8| [&[kind, 3, 3, 0, u8::try_from(body.len()).unwrap()][..], body].concat();
-    match random.below(12) {
-        0 if nasty => body.to_vec(),
-        1..=8 => [record(23), record(21)].concat(),
-        9 => record(22),
-        _ => record(23),
-    }
 }
