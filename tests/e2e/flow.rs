@@ -184,13 +184,13 @@ fn the_servers_segmentation_does_not_matter() {
     control.must("QUIT", 221);
 }
 
-/// After AUTH TLS and its 234 the control connection is the peers' alone: any byte, both ways.
+/// After AUTH TLS and its 234 the control connection is the peers' alone: any byte in a record, both ways.
 #[test]
 fn after_auth_tls_bytes_pass_untouched() {
     let lab = Lab::new(Topology::Forward);
     // What a TLS client says first, and bytes that would be commands, replies and Telnet otherwise.
-    const HELLO: &[u8] = b"\x16\x03\x01\x00\x05\xff\xf4\xff\xf2PORT 1,2,3,4,5,6\r\n\x00\xff\xfe\n";
-    const ANSWER: &[u8] = b"\x16\x03\x03\x00\x02227 Entering Passive Mode (9,9,9,9,200,1)\r\n\xff\xff\x00\n";
+    const HELLO: &[u8] = b"\x16\x03\x01\x00\x1a\xff\xf4\xff\xf2PORT 1,2,3,4,5,6\r\n\x00\xff\xfe\n";
+    const ANSWER: &[u8] = b"\x16\x03\x03\x00\x2f227 Entering Passive Mode (9,9,9,9,200,1)\r\n\xff\xff\x00\n";
     let _server = FakeServer::start(&lab.server, |mut control| {
         control.line("220 ready");
         assert_eq!(control.read_line().as_deref(), Some("AUTH TLS"));

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use ftpgate::pinhole::{Announcement, EntrancePort, Joint, Leg, Request};
+use ftpgate::pinhole::{Announcement, EntrancePort, Joint, Leg, Protection, Request};
 use ftpgate::session::effect::PinholeId;
 use ftpgate::session::{Ends, ServerMode, Settings};
 
@@ -122,6 +122,15 @@ impl Firewall {
                 self.open.insert(id, (wanted, client, server));
                 Answer::Joined(id, client, server)
             }
+        })
+    }
+
+    /// Of all that waits and all that is open.
+    pub fn protections(&self) -> impl Iterator<Item = Protection> + '_ {
+        let open = self.open.values().map(|(wanted, ..)| wanted);
+        self.waiting.iter().map(|(_, wanted)| wanted).chain(open).map(|wanted| match wanted {
+            Wanted::Pinhole(request) => request.protection,
+            Wanted::Joint(joint) => joint.protection,
         })
     }
 

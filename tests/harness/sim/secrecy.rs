@@ -9,6 +9,7 @@ use ftpgate::session::effect::{EndReason, Event, Side};
 use ftpgate::session::replies::Local;
 use ftpgate::session::{Ends, Ftps, Security};
 
+use super::firewall::Firewall;
 use super::random::Random;
 use super::text::{self, Lines};
 
@@ -157,7 +158,10 @@ impl Secrecy {
     }
 
     /// After each event: `opaque`: the session cannot be read.
-    pub fn check(&self, opaque: bool) {
+    pub fn check(&self, opaque: bool, firewall: &Firewall) {
+        // A change of PROT leaves nothing open that was asked for before.
+        let stale = |it: Protection| self.security.ftps == Ftps::Terminate && it.client != self.private;
+        assert!(!firewall.protections().any(stale), "open with another protection than PROT says");
         assert!(opaque || !self.range_is_open, "the passive ports of a session that can be read");
     }
 }

@@ -363,7 +363,7 @@ impl World {
         for did in done {
             self.carry_out(did, was_opaque);
         }
-        self.secrecy.check(self.session.is_opaque());
+        self.secrecy.check(self.session.is_opaque(), &self.firewall);
         self.restore();
         if !self.session.has_ended() {
             self.state.check(&self.session, &self.settings, &self.firewall, READ);
