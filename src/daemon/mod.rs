@@ -238,6 +238,7 @@ fn reload(running: &mut Config, House { paths, shared, logging, files, .. }: &Ho
         tracing::warn!(key, "changed, but takes effect only after a restart");
     }
     shared.reload(settings::live(&new, paths.is_tracked()));
+    paths.reload(&new);
     if let Some(Err(error)) = shared.transfers.as_ref().map(|log| files.reopen(log)) {
         tracing::error!(%error, "cannot open the transfer log (log.transfers) again; the old file stays in use");
     }

@@ -111,6 +111,13 @@ impl Paths {
         self.behind.is_some()
     }
 
+    /// What a reload changes.
+    pub(super) fn reload(&self, config: &Config) {
+        for path in [Some(&self.plain), self.behind.as_ref()].into_iter().flatten() {
+            path.connect_within(config.timeouts.connect);
+        }
+    }
+
     /// Closes everything and ends: the relay first, whose connections end with it.
     ///
     /// # Errors

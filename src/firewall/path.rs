@@ -8,6 +8,7 @@ mod behind;
 mod joint;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use self::behind::Front;
 use super::tracking::Follow;
@@ -74,6 +75,13 @@ impl DataPath {
             self.name()
         );
         Opening::refused(Error::new(ErrorKind::Unsupported, text))
+    }
+
+    /// From now on connecting to a target may take so long, where the relay does that.
+    pub fn connect_within(&self, limit: Duration) {
+        if let Some(relay) = &self.relay {
+            relay.dialler.connect_within(limit);
+        }
     }
 
     /// Ends a live data connection, after what was asked for before: drop its lease first. Never blocks.

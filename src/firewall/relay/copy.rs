@@ -59,7 +59,7 @@ pub(super) async fn run(ended: Ended, initiator: TcpStream, pinhole: Pinhole, aw
             Ok(Err(_)) => return,
             Err(late) => Err((Incident::ConnectTimeout, late.into())),
         },
-        None => reach(shared, pinhole.target, pinhole.source, shared.settings.connect_timeout).await,
+        None => reach(shared, pinhole.target, pinhole.source, shared.connect_timeout()).await,
     };
     match reached {
         Ok(target) => {

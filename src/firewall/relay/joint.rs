@@ -123,7 +123,7 @@ pub(super) async fn dial(
 }
 
 async fn connect(shared: &Shared, calls: Calls) -> Result<(TcpStream, TcpStream), Error> {
-    let limit = shared.settings.connect_timeout;
+    let limit = shared.connect_timeout();
     shared.book().has_room(calls.client.0.ip(), shared.settings.most_per_client)?;
     let reach = async |(target, source): (SocketAddr, IpAddr)| {
         copy::reach(shared, target, source, limit).await.map_err(|(incident, error)| {

@@ -41,7 +41,7 @@ pub type Introduce = Arc<
 /// What the administrator set.
 #[derive(Clone)]
 pub struct Settings {
-    /// How long connecting to a target may take.
+    /// How long connecting to a target may take, until [`Tracker::connect_within`] says otherwise.
     pub connect_timeout: Duration,
     /// How long a connection may be silent once one of its ends has closed its direction. One that nobody watches may be silent
     /// for twice as long.
@@ -102,11 +102,17 @@ struct Shared {
     pipes: copy::Pipes,
     /// Load balancers' connections whose header is awaited.
     introductions: AtomicUsize,
+    /// How long connecting to a target may take.
+    connect_timeout: Mutex<Duration>,
 }
 
 impl Shared {
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn connect_timeout(&self) -> Duration {
+        *self.connect_timeout.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn report(&self, incident: Incident) {
@@ -144,12 +150,13 @@ impl Relay {
             .build()
             .map_err(|error| Error::new(ErrorKind::Other, format!("cannot start the relay's threads: {error}")))?;
         let shared = Shared {
-            settings,
             own: sys::own_addresses().unwrap_or_default(),
             book: Mutex::default(),
             watches: Watches::default(),
             pipes: copy::Pipes::default(),
             introductions: AtomicUsize::new(0),
+            connect_timeout: Mutex::new(settings.connect_timeout),
+            settings,
         };
         Ok(Self { shared: Arc::new(shared), runtime: Some(runtime) })
     }
@@ -294,6 +301,11 @@ impl Follow for Tracker {
 }
 
 impl Tracker {
+    /// From now on connecting to a target may take so long.
+    pub fn connect_within(&self, limit: Duration) {
+        *self.shared.connect_timeout.lock().unwrap_or_else(PoisonError::into_inner) = limit;
+    }
+
     /// Makes a data connection by dialling both its ends. It is there when this is ready, and a pinhole like any other from then on.
     ///
     /// # Errors

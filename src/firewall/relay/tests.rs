@@ -268,6 +268,18 @@ fn a_target_that_refuses_resets_the_initiator() {
     assert_eq!(incidents.recv_timeout(PATIENCE).unwrap(), Incident::Connect);
 }
 
+#[test]
+fn how_long_connecting_may_take_can_be_changed() {
+    let (mut relay, incidents) = start();
+    relay.tracker().connect_within(Duration::from_millis(50));
+    let (target, _first) = full();
+    let hole = pinhole(free(), target.local_addr().unwrap());
+    relay.apply(&[Change::Open(hole)]).unwrap();
+    let client = dial("127.0.0.1", hole.entrance).and_then(read_all);
+    assert_eq!(client.unwrap_err().kind(), Io::ConnectionReset);
+    assert_eq!(incidents.recv_timeout(PATIENCE).unwrap(), Incident::ConnectTimeout);
+}
+
 /// A server that has connected to the entrance may say so, and that it is done, before the client can be connected. Whoever passes
 /// that on can find out that it is too early, and when it is not any more.
 #[test]
