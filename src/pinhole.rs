@@ -59,6 +59,22 @@ pub enum EntrancePort {
     Any,
 }
 
+/// Which legs of a data connection are TLS. Only somebody who ends both connections can make it so: no packet filter can.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Protection {
+    /// Between the client and the gateway, which is the TLS server there whoever dials (RFC 4217 §7).
+    pub client: bool,
+    /// Between the gateway and the server; the gateway is the TLS client there.
+    pub server: bool,
+}
+
+impl Protection {
+    /// Whether one of them is.
+    pub fn is_some(self) -> bool {
+        self.client || self.server
+    }
+}
+
 /// Names a session within the process: in the log, and to a packet filter that keeps the pinholes of sessions apart.
 pub type SessionId = u64;
 
@@ -81,6 +97,8 @@ pub struct Request {
     pub source: IpAddr,
     /// How long the pinhole waits for its connection.
     pub lifetime: Duration,
+    /// Which of its two legs are TLS.
+    pub protection: Protection,
 }
 
 impl Request {
@@ -95,6 +113,7 @@ impl Request {
             target: self.target,
             source: self.source,
             lifetime: self.lifetime,
+            protection: self.protection,
         }
     }
 }
@@ -135,6 +154,23 @@ pub struct Joint {
     pub server: Leg,
     /// How long a leg waits for its connection, or the gateway for an answer.
     pub lifetime: Duration,
+    /// Which of its two legs are TLS.
+    pub protection: Protection,
+}
+
+/// Permission for any number of data connections to the passive ports of a server whose control connection cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RangeRequest {
+    /// The only host that may dial.
+    pub initiator: IpAddr,
+    /// The address that the initiator dials.
+    pub entrance: IpAddr,
+    /// Where the connections really go, at the port that was dialled.
+    pub target: IpAddr,
+    /// The address that the target must see as the peer.
+    pub source: IpAddr,
+    /// The first and the last of the ports, at the entrance and at the target.
+    pub ports: (u16, u16),
 }
 
 impl fmt::Display for Leg {
@@ -172,6 +208,8 @@ pub struct Pinhole {
     pub source: IpAddr,
     /// How long the pinhole waits for its connection.
     pub lifetime: Duration,
+    /// Which of its two legs are TLS.
+    pub protection: Protection,
 }
 
 impl Pinhole {
@@ -254,7 +292,13 @@ impl fmt::Display for Pinhole {
         if self.needs_snat() {
             write!(f, ", comes from {}", self.source)?;
         }
-        write!(f, ", for {:?}", self.lifetime)
+        write!(f, ", for {:?}", self.lifetime)?;
+        match (self.protection.client, self.protection.server) {
+            (true, true) => write!(f, ", with TLS"),
+            (true, false) => write!(f, ", with TLS to the client"),
+            (false, true) => write!(f, ", with TLS to the server"),
+            (false, false) => Ok(()),
+        }
     }
 }
 
@@ -272,6 +316,7 @@ mod tests {
             target: target.parse().unwrap(),
             source: source.parse().unwrap(),
             lifetime: Duration::from_secs(60),
+            protection: Protection::default(),
         }
     }
 
@@ -288,6 +333,16 @@ mod tests {
             reverse.to_string(),
             "pasv: 192.0.2.10 may dial 203.0.113.1:61000, goes to 10.0.0.5:50000, comes from 10.0.0.1, for 60s"
         );
+    }
+
+    #[test]
+    fn a_pinhole_says_which_leg_is_tls() {
+        let plain = passive("203.0.113.5:50000", "203.0.113.5:50000", "192.0.2.10");
+        let with = |client, server| Pinhole { protection: Protection { client, server }, ..plain }.to_string();
+        assert!(with(false, false).ends_with("for 60s"));
+        assert!(with(true, true).ends_with("for 60s, with TLS"));
+        assert!(with(true, false).ends_with(", with TLS to the client"));
+        assert!(with(false, true).ends_with(", with TLS to the server"));
     }
 
     #[test]

@@ -89,6 +89,7 @@ fn request(number: u32) -> Request {
         target: SocketAddr::from((Ipv4Addr::new(198, 51, 100, 10), 50_000)),
         source: IpAddr::V4(Ipv4Addr::new(203, 0, 113, 2)),
         lifetime: Duration::from_secs(600),
+        protection: ftpgate::pinhole::Protection::default(),
     }
 }
 

@@ -195,6 +195,7 @@ mod tests {
             target: server,
             source: [198, 51, 100, 1].into(),
             lifetime: Duration::from_secs(60),
+            protection: crate::pinhole::Protection::default(),
         }
     }
 

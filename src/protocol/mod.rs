@@ -9,6 +9,7 @@
 //! - `splice`: replaces those digits and nothing else;
 //! - `proxy_header`: the PROXY protocol, versions 1 and 2;
 //! - `nat64`: IPv4 addresses written as IPv6 ones.
+//! - `tls_record`: where in a TLS connection of others one record ends and the next begins.
 //!
 //! Not here: which command answers what, what is allowed, any I/O. Imports `std`, `memchr` and `serde` only; no function
 //! panics on any input.
@@ -22,3 +23,4 @@ pub mod proxy_header;
 pub mod reply;
 pub mod splice;
 pub mod telnet;
+pub mod tls_record;

@@ -292,6 +292,9 @@ impl Driver {
                 Effect::Unwatch(_) if self.session.has_ended() => {}
                 Effect::Unwatch(id) => self.unwatch(id),
                 Effect::Reset(id, receiver) => self.reset(id, receiver),
+                // Nothing here speaks TLS yet, and no configuration asks for it.
+                Effect::Secure(_) | Effect::Unsecure(_) => self.end = Some(EndReason::Tls),
+                Effect::OpenRange(_) | Effect::CloseRange => {}
                 Effect::Note(note) => self.record.note(note, self.session.ends()),
                 Effect::Transferred(transfer) => {
                     self.remember_receiver(&transfer);

@@ -120,6 +120,7 @@ impl Record {
                     "control channel became TLS: its data connections cannot be seen, nor helped, from here"
                 );
             }
+            Note::Readable => tracing::info!(session = self.id, "control channel is clear again, and read"),
             Note::Rewritten(announcement) => {
                 tracing::debug!(session = self.id, mode = announcement.as_str(), "address rewritten");
             }

@@ -102,6 +102,7 @@ impl Session {
             target: says,
             source: self.ends.original.ip(),
             lifetime: Duration::from_millis(self.settings.pinhole_timeout),
+            protection: self.protection(),
         };
         let span = span.start + argument_at..span.end + argument_at;
         let id = self.open(request, effects);
@@ -165,6 +166,7 @@ impl Session {
             target: SocketAddr::new(self.ends.server.ip(), port),
             source: self.ends.source.ip(),
             lifetime: Duration::from_millis(self.settings.pinhole_timeout),
+            protection: self.protection(),
         };
         let span = span.start + CODE..span.end + CODE;
         let id = self.open(request, effects);

@@ -54,6 +54,7 @@ impl Session {
     fn command(&mut self, line: &[u8], command: Command<'_>, effects: &mut Effects) {
         let after_epsv_all = self.epsv_all && matches!(command.verb, Verb::Port | Verb::Eprt | Verb::Pasv | Verb::Lprt);
         match command.verb {
+            _ if self.tls.is_some() && self.is_about_tls(line, &command, effects) => {}
             _ if after_epsv_all => self.refuse(Refusal::EpsvAll, Local::EpsvAll, effects),
             Verb::Port => self.port(line, &command, effects),
             Verb::Eprt => self.eprt(line, &command, effects),
@@ -144,6 +145,8 @@ impl Session {
             _ => Urgent::No,
         };
         match urgent {
+            // A TLS record has no urgent byte, and a server of TLS reads its control connection without being signalled.
+            _ if self.is_secured(Side::Server) => effects.send(Side::Server, line),
             Urgent::Telnet => {
                 effects.send_urgent(Side::Server, SYNCH_URGENT);
                 effects.send(Side::Server, &[SYNCH_MARK]);
@@ -175,7 +178,7 @@ impl Session {
         while self.held_reply.is_none()
             && let Some(reply) = self.pending.pop_local()
         {
-            self.say(reply, effects);
+            self.own_turn(reply, effects);
         }
     }
 

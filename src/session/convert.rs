@@ -109,7 +109,8 @@ impl Session {
     fn join(&mut self, announcement: Announcement, client: Leg, server: Leg, effects: &mut Effects) -> PinholeId {
         let id = self.number();
         let lifetime = Duration::from_millis(self.settings.pinhole_timeout);
-        effects.push(Effect::Join(id, Box::new(Joint { announcement, client, server, lifetime })));
+        let protection = self.protection();
+        effects.push(Effect::Join(id, Box::new(Joint { announcement, client, server, lifetime, protection })));
         id
     }
 

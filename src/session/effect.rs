@@ -10,7 +10,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::data::Transfer;
-use crate::pinhole::{Announcement, DataEvent, Joint, Request};
+use crate::pinhole::{Announcement, DataEvent, Joint, RangeRequest, Request};
 
 /// One of the two control connections of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -57,6 +57,9 @@ pub enum Event<'a> {
     Joined(PinholeId, u16, u16),
     /// The pinhole could not be opened, or the joint not made.
     Refused(PinholeId),
+    /// The TLS handshake with that side is done: what comes from it from now on, and what goes there, is in TLS. If it fails,
+    /// that is [`Event::Lost`] with [`EndReason::Tls`].
+    Secured(Side),
     /// What the firewall saw of the data connection of a pinhole. May come long after [`Effect::Close`].
     Data(PinholeId, DataEvent),
     /// What that data connection has carried so far, in bytes: the answer to [`Effect::Measure`], if there is one.
@@ -79,6 +82,15 @@ pub enum Effect<'a> {
         /// Whether the last byte is urgent.
         urgent: bool,
     },
+    /// Once everything before has left, do the TLS handshake with this side, and answer with [`Event::Secured`]. The gateway is
+    /// the TLS server of the client and the TLS client of the server. Until it is done the session reads neither side.
+    Secure(Side),
+    /// Send close_notify to this side, and go on in clear text: what follows, and what it says behind its own close_notify.
+    Unsecure(Side),
+    /// Admit data connections of a session that cannot be read, until the session ends or [`Effect::CloseRange`]. Not answered.
+    OpenRange(Box<RangeRequest>),
+    /// They are not wanted any more; those that live are left alone.
+    CloseRange,
     /// Nothing more will be sent to this side: half-close it.
     Shutdown(Side),
     /// Open a pinhole and answer with [`Event::Granted`] or [`Event::Refused`].
@@ -113,6 +125,8 @@ pub enum Note {
     LoggedIn,
     /// The control channel became unreadable (234 or 334 to AUTH).
     Opaque,
+    /// The control channel is readable again (CCC).
+    Readable,
     /// The address or the port of an announcement was changed.
     Rewritten(Announcement),
     /// A data connection has come through a pinhole; so many milliseconds after the pinhole was there.
@@ -190,6 +204,14 @@ words! {
         Attempts = "attempts",
         /// The firewall could not open the pinhole.
         Pinhole = "pinhole",
+        /// Bytes that are no TLS record, where client and server speak TLS with each other.
+        NotTls = "not_tls",
+        /// AUTH, PBSZ, PROT, CCC or another command about TLS that the policy forbids, or that comes in the wrong order.
+        Security = "security",
+        /// A name, a password or a transfer in clear text, where TLS is required.
+        Unprotected = "unprotected",
+        /// The server refuses the TLS that it is to speak.
+        ServerTls = "server_tls",
     }
 }
 
@@ -210,6 +232,8 @@ words! {
         Hostile = "hostile",
         /// The daemon is going down.
         Drained = "drained",
+        /// A TLS handshake failed, or the server refuses the TLS that it is to speak.
+        Tls = "tls",
     }
 }
 

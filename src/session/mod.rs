@@ -6,6 +6,7 @@
 //! - `announce`: from an announced address to a pinhole and back to the line;
 //! - `convert`: a client and a server in different modes; `translate`: a client and a server of different address families (RFC 6384);
 //! - `data`: the data connections that come of it, and the record of each transfer;
+//! - `tls`: FTPS that ends here; `opaque`: FTPS that does not, and cannot be read;
 //! - `pending`: the reply FIFO; `replies`: what ftpgate says itself; `timers`: deadlines.
 //!
 //! # The one rule for driving a session
@@ -22,11 +23,13 @@ pub mod data;
 pub mod effect;
 pub mod lobby;
 pub mod login;
+pub mod opaque;
 pub mod pending;
 pub mod replies;
 pub mod server_side;
 pub mod settings;
 pub mod timers;
+pub mod tls;
 pub mod translate;
 
 use std::net::SocketAddr;
@@ -42,7 +45,7 @@ use announce::Held;
 use effect::{Effect, Effects, EndReason, Event, Millis, Note, PinholeId, Refusal, Side};
 use pending::{Kind, Pending};
 use replies::Local;
-pub use settings::{Detour, Ends, ServerMode, Settings};
+pub use settings::{Detour, Ends, Ftps, Security, ServerMode, Settings};
 
 /// How the control channel is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,7 +54,9 @@ enum Channel {
     Clear,
     /// As FTP no more: the server said 234, and the client's first byte must be that of a TLS record.
     Hello,
-    /// Not at all: it became TLS or another security context.
+    /// Record by record, unread: it is TLS between client and server.
+    Records,
+    /// Not at all: it became another security context.
     Opaque,
 }
 
@@ -122,9 +127,11 @@ pub struct Session {
     algs_off: bool,
     epsv: convert::Epsv,
     login: Option<Box<login::Login>>,
+    /// What there is about TLS: nothing in most sessions.
+    tls: Option<Box<tls::State>>,
     /// A line that is an FTP command was seen.
     seen_command: bool,
-    /// AUTH was passed on and is not answered yet. While it is not, the client is not read.
+    /// AUTH, or PROT and CCC that are read here, is not answered yet. While it is not, the client is not read.
     auth_pending: bool,
     urgent: Urgent,
     long_lines: u8,
@@ -177,6 +184,7 @@ impl Session {
             algs_off: false,
             epsv: convert::Epsv::Unknown,
             login: None,
+            tls: None,
             seen_command: false,
             auth_pending: false,
             urgent: Urgent::No,
@@ -219,12 +227,14 @@ impl Session {
             Event::Granted(id, port) => self.granted(id, port, now, effects),
             Event::Joined(id, client, server) => self.joined(id, client, server, now, effects),
             Event::Refused(id) => self.refused(id, effects),
+            Event::Secured(side) => self.secured(side, now, effects),
             Event::Data(id, event) => self.data_event(id, event, now, effects),
             Event::Measured(id, total) => self.data.measured(id, total, now, effects),
             Event::Tick => self.tick(now, effects),
             Event::Drain => self.draining = true,
         }
         self.pump(now, effects);
+        self.shake_hands(effects);
         self.follow_up(effects);
         self.settle(now, effects);
     }
@@ -233,6 +243,9 @@ impl Session {
     pub fn deadline(&self) -> Option<Millis> {
         if self.has_ended() {
             return None;
+        }
+        if self.begins_with_tls() {
+            return Some(Millis(0));
         }
         let control = self.timers.deadline(&self.settings, self.is_transferring(), self.closed);
         control.into_iter().chain(self.data.deadline(self.settings.data_idle_timeout)).min()
@@ -266,9 +279,10 @@ impl Session {
 
     fn can_read(&self, side: Side) -> bool {
         match side {
-            _ if self.has_ended() => false,
+            _ if self.has_ended() || self.is_shaking_hands() => false,
             Side::Client => {
-                let held = self.held_command.is_some() || self.auth_pending || self.awaits_conversion();
+                let held =
+                    self.held_command.is_some() || self.auth_pending || self.awaits_conversion() || self.prepares();
                 !held && !self.awaits_greeting() && self.pending.len() < self.settings.pipeline
             }
             Side::Server => self.held_reply.is_none(),
@@ -285,8 +299,7 @@ impl Session {
     fn bytes(&mut self, side: Side, bytes: &[u8], now: Millis, effects: &mut Effects) {
         self.timers.activity(now);
         if self.is_opaque() {
-            self.opaque_bytes(side, bytes, effects);
-            return;
+            return self.opaque_bytes(side, bytes, now, effects);
         }
         if side == Side::Server {
             self.lines(side, bytes, now, effects);
@@ -318,19 +331,6 @@ impl Session {
             self.urgent = Urgent::Telnet;
         }
         self.lines(Side::Client, &bytes, now, effects);
-    }
-
-    /// Passes bytes on unread, after a look at the client's very first: a client and a server that only pretend to begin TLS
-    /// could hide a PORT from a gateway that takes their word for it.
-    fn opaque_bytes(&mut self, side: Side, bytes: &[u8], effects: &mut Effects) {
-        if self.channel == Channel::Hello && side == Side::Client {
-            match bytes.first() {
-                None => return,
-                Some(&TLS_HANDSHAKE) => self.channel = Channel::Opaque,
-                Some(_) => return self.hostile(Refusal::StartTlsInjection, Local::Injection, effects),
-            }
-        }
-        effects.send(side.other(), &[bytes]);
     }
 
     /// Reads lines while this side may be read, and keeps the rest.
@@ -368,9 +368,8 @@ impl Session {
             return;
         }
         if self.is_opaque() {
-            // Only the server's own bytes may follow its 234; see `server_side::opaque` for the client's.
-            effects.send(side.other(), &[rest]);
-            return;
+            // Only the server's own bytes may follow its 234; see `opaque` for the client's.
+            return self.opaque_bytes(side, rest, now, effects);
         }
         let rest = rest.len();
         self.buffer(side).keep(joined, rest);
@@ -452,7 +451,8 @@ impl Session {
 
     /// Words of our own to the client, who does not hear any more once the server's end was passed on.
     fn tell(&self, bytes: &[u8], effects: &mut Effects) {
-        if !self.shut.server {
+        // Nor while it shakes hands: what it would get is neither clear text nor TLS.
+        if !self.shut.server && !self.is_silenced() {
             effects.send(Side::Client, &[bytes]);
         }
     }

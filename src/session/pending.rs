@@ -43,6 +43,12 @@ pub enum Kind {
     EpsvAll,
     /// REIN.
     Rein,
+    /// FEAT, whose answer is not passed on as it is.
+    Feat,
+    /// PROT on its way to the server, whose 200 makes it so: `P` rather than `C`.
+    Prot(bool),
+    /// A command of ours, by which the server is to come to speak TLS; its answer is for nobody else.
+    Own(Own),
     /// Any other command.
     Other,
     /// A command that was not passed on, and what ftpgate says to it.
@@ -50,6 +56,17 @@ pub enum Kind {
     /// The NOOP that was sent in place of such a command, and what ftpgate says to the client when it is answered
     /// (RFC 6384 §12).
     Noop(Local),
+}
+
+/// What the server is told where it is to speak TLS, in this order (RFC 4217 §4, §8, §9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Own {
+    /// `AUTH TLS`.
+    Auth,
+    /// `PBSZ 0`.
+    Pbsz,
+    /// `PROT P`.
+    Prot,
 }
 
 /// A request for a passive port. The two are the same unless the session translates.

@@ -95,6 +95,44 @@ replies! {
     NoGreeting = "421 The server has closed the connection without a greeting.",
     /// What connects there speaks another protocol.
     NoFtpServer = "421 The server does not greet as FTP servers do; closing control connection.",
+    /// AUTH where the policy is to refuse it (RFC 2228 §3: for good).
+    AuthRefused = "534 TLS is refused here by policy.",
+    /// AUTH that is taken here (RFC 4217 §4).
+    Secure = "234 Begin TLS.",
+    /// AUTH within TLS, or after CCC.
+    AuthAgain = "503 This connection has been secured already.",
+    /// AUTH with another mechanism than TLS (RFC 2228 §3).
+    NotThisAuth = "504 Only AUTH TLS is known here.",
+    /// PBSZ, PROT, ADAT and their kin where there is no TLS, or none any more.
+    NotSecured = "503 Not without AUTH TLS before it.",
+    /// PBSZ: TLS knows no size (RFC 4217 §8).
+    PbszZero = "200 PBSZ=0",
+    /// PROT before PBSZ (RFC 4217 §9).
+    PbszFirst = "503 PBSZ comes first.",
+    /// `PROT C`.
+    ProtClear = "200 Data connections are clear.",
+    /// `PROT P`.
+    ProtPrivate = "200 Data connections are private.",
+    /// `PROT C` where that is not enough.
+    ProtTooLow = "534 Data connections must be private: PROT P.",
+    /// `PROT S`, `PROT E` (RFC 4217 §9).
+    ProtUnknownToTls = "536 TLS has the levels C and P only.",
+    /// PROT with a level that no document knows.
+    ProtUnknown = "504 The levels are C and P.",
+    /// CCC that is taken here.
+    ClearCommands = "200 Commands are clear from now on.",
+    /// CCC without TLS (RFC 4217 §5).
+    NotProtected = "533 The control connection is not protected.",
+    /// CCC that the policy forbids.
+    CccRefused = "534 The control connection stays protected.",
+    /// REIN within TLS.
+    ReinRefused = "502 REIN is not implemented within TLS; connect again.",
+    /// USER, PASS and ACCT in clear text.
+    NeedsTls = "530 Not in clear text: AUTH TLS first.",
+    /// A transfer in clear text (RFC 4217 §10).
+    NeedsPrivate = "521 Not in clear text: PBSZ 0 and PROT P first.",
+    /// The server refuses TLS, and must not.
+    ServerNoTls = "421 The server refuses the TLS that this gateway requires; closing control connection.",
     /// The server does not end a reply.
     ServerBroken = "421 The server's reply does not end; closing control connection.",
 }

@@ -28,6 +28,10 @@ pub(super) enum Path {
     Mask,
     /// It answers what the client never said, and stays here.
     Hide,
+    /// It waits until TLS is spoken (`tls`).
+    Hold,
+    /// It answers FEAT; behind its first line some lines are left out, and others come in their place (`tls`).
+    Features,
 }
 
 impl Session {
@@ -41,6 +45,9 @@ impl Session {
             Part::First(code) => {
                 self.begin_reply(code, effects);
                 self.pass_line(line, effects);
+                if code.0 == 211 && self.pending.front() == Some(Kind::Feat) {
+                    self.reply_path = Path::Features;
+                }
             }
             Part::Middle(_) => {
                 if self.reply.lines() > REPLY_LINES {
@@ -64,7 +71,7 @@ impl Session {
         let words = self.from_server.join(&[]).into_owned();
         // Half a 227 could still name an address, and so could a line of one that is masked or held back.
         let names = looks_passive(&words) || self.reply_path != Path::Forward;
-        if !names && !matches!(self.pending.front(), Some(Kind::Passive(_) | Kind::Noop(_))) {
+        if !names && !matches!(self.pending.front(), Some(Kind::Passive(_) | Kind::Noop(_) | Kind::Own(_))) {
             effects.send(Side::Client, &[&words]);
         }
     }
@@ -75,6 +82,8 @@ impl Session {
         self.reply_path = match (code.0, front) {
             (227, Some(Kind::Passive(asked @ Asked { server: Announcement::Pasv, .. })))
             | (229, Some(Kind::Passive(asked @ Asked { server: Announcement::Epsv, .. }))) => Path::Announce(asked),
+            (_, Some(Kind::Own(_))) => Path::Hide,
+            (_, Some(kind)) if self.holds(kind, code) => Path::Hold,
             // RFC 959 §5.4: 421 may come at any time, when the server must shut down.
             (421, _) => Path::Forward,
             (_, Some(Kind::Noop(_))) => Path::Hide,
@@ -100,6 +109,8 @@ impl Session {
             Path::Forward => effects.send(Side::Client, &[line]),
             Path::Announce(_) | Path::Hide => {}
             Path::Mask => self.send_masked(line, effects),
+            Path::Hold => self.hold(line),
+            Path::Features => self.feature(line, effects),
         }
     }
 
@@ -125,6 +136,14 @@ impl Session {
             Path::Mask => self.send_masked(line, effects),
             Path::Forward => effects.send(Side::Client, &[line]),
             Path::Hide => return self.hidden_answered(answered, code, now, effects),
+            Path::Hold => {
+                self.hold(line);
+                return self.held_answered(answered, effects);
+            }
+            Path::Features => {
+                self.own_features(effects);
+                effects.send(Side::Client, &[line]);
+            }
         }
         if let Some(kind) = answered {
             self.answered(kind, code, now, effects);
@@ -163,8 +182,17 @@ impl Session {
                 self.data_ready = false;
                 self.close_pinhole(effects);
             }
+            Kind::Prot(private) => {
+                self.auth_pending = false;
+                if code.is_positive() {
+                    self.protect(private, effects);
+                }
+            }
             Kind::Auth => {
                 self.auth_pending = false;
+                if self.bridges() {
+                    return self.not_bridged(code, effects);
+                }
                 // RFC 4217 §4: 234 and TLS begins. RFC 2228 §3: 334 and a security exchange begins. After anything else the
                 // channel stays readable (RFC 6384 §5).
                 match code.0 {
@@ -188,21 +216,6 @@ impl Session {
         }
     }
 
-    /// The channel is not ours to read any more. Whatever was announced in clear is void.
-    fn opaque(&mut self, channel: Channel, effects: &mut Effects) {
-        self.channel = channel;
-        self.pending.clear();
-        self.close_pinhole(effects);
-        self.data_ready = false;
-        self.timers.login = None;
-        effects.push(Effect::Note(Note::Opaque));
-        // Bytes that arrived behind AUTH were written before the client saw the 234: no TLS client does that, and a server
-        // that took them for part of the secured session would obey an attacker (CVE-2011-1575).
-        if !self.from_client.is_empty() {
-            self.hostile(Refusal::StartTlsInjection, Local::Injection, effects);
-        }
-    }
-
     /// Not a reply at all.
     fn garbage(&mut self, line: &[u8], effects: &mut Effects) {
         self.note_refusal(Refusal::ServerProtocol, None, effects);
@@ -217,7 +230,7 @@ impl Session {
         }
         match self.pending.front() {
             // In the place of a 227 it could be one in disguise; in the place of our own NOOP's answer it is for nobody.
-            Some(Kind::Passive(_) | Kind::Noop(_)) => {}
+            Some(Kind::Passive(_) | Kind::Noop(_) | Kind::Own(_)) => {}
             // A client that takes Telnet commands out of its stream may find one behind them.
             _ if looks_passive(line) || line.contains(&super::TELNET_IAC) => self.send_masked(line, effects),
             _ => effects.send(Side::Client, &[line]),

@@ -80,6 +80,38 @@ pub enum ServerMode {
     Active,
 }
 
+/// What is done about FTPS (RFC 4217).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Ftps {
+    /// Client and server speak TLS with each other; the session cannot be read then.
+    #[default]
+    Pass,
+    /// AUTH gets 534, and FEAT does not name it.
+    Refuse,
+    /// The client speaks TLS with the gateway.
+    Terminate,
+    /// Both speak TLS with the gateway, if client and server want it.
+    Bridge,
+}
+
+/// What the administrator set about FTPS for the sessions of a listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Security {
+    /// What is done about it.
+    pub ftps: Ftps,
+    /// [`Ftps::Terminate`]: the gateway speaks TLS with the server too, from the greeting on, or not at all.
+    pub server_tls: bool,
+    /// [`Ftps::Terminate`]: the client begins with TLS (RFC 4217 appendix A), before anybody says a word.
+    pub implicit: bool,
+    /// No name and no password in clear text. [`Ftps::Terminate`], [`Ftps::Bridge`]: and no file.
+    pub require: bool,
+    /// [`Ftps::Terminate`]: the client may go back to clear commands once it has logged in (CCC).
+    pub allow_ccc: bool,
+    /// [`Ftps::Pass`]: the server's passive ports, the first and the last, to which the client may connect while its session
+    /// cannot be read.
+    pub range: Option<(u16, u16)>,
+}
+
 /// What the administrator set for the sessions of a listener. Times are in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {

@@ -100,7 +100,8 @@ impl Session {
     /// command (RFC 6384 §12).
     pub(super) fn hidden_answered(&mut self, answered: Option<Kind>, code: Code, now: Millis, effects: &mut Effects) {
         match (answered, code) {
-            (Some(Kind::Noop(reply)), Code(200)) => self.say(reply, effects),
+            (Some(Kind::Noop(reply)), Code(200)) => self.own_turn(reply, effects),
+            (Some(Kind::Own(own)), _) => self.own_answered(own, code, effects),
             (Some(Kind::Listening(id, port, announcement)), _) => {
                 self.passive_by_active(id, port, announcement, now, effects);
             }

@@ -230,6 +230,7 @@ impl Lab {
             target,
             source: if nat { plan.far } else { plan.client },
             lifetime: Duration::from_secs(60),
+            protection: ftpgate::pinhole::Protection::default(),
         };
         let mut watch = tracker.watch(pinhole.key());
         backend.apply(&[Change::Open(pinhole)]).unwrap();

@@ -218,6 +218,7 @@ fn the_firewall_thread_does_it_after_closing_the_pinhole() {
         target,
         source: plan.far,
         lifetime: Duration::from_secs(60),
+        protection: ftpgate::pinhole::Protection::default(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let lease = runtime.block_on(firewall.open(1, request)).unwrap();

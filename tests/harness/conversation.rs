@@ -3,7 +3,7 @@
 //! Lives here: [`random`]. Not here: what must be true of them (`chunking.rs`, `translation.rs`).
 
 use ftpgate::session::effect::Side;
-use ftpgate::session::{Ends, ServerMode, Settings};
+use ftpgate::session::{Ends, Security, ServerMode, Settings};
 use proptest::prelude::*;
 
 use super::transcript::{Input, Step, Transcript, What};
@@ -84,6 +84,8 @@ pub fn random() -> impl Strategy<Value = Transcript> {
                 reset_on_close: true,
                 server_mode: ServerMode::AsClient,
             },
+            security: Security::default(),
+            as_it_is: false,
             logged_in: true,
             lobby: None,
             steps: segments

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use ftpgate::pinhole::{EntrancePort, Joint, Request};
+use ftpgate::pinhole::{EntrancePort, Joint, Protection, RangeRequest, Request};
 use ftpgate::session::data::Transfer;
 use ftpgate::session::effect::{Effect, Note, Side};
 
@@ -77,10 +77,15 @@ pub fn lines(effect: &Effect<'_>) -> Vec<String> {
             to_text(bytes).into_iter().map(|text| format!("{arrow} {text}")).collect()
         }
         Effect::Shutdown(side) => vec![format!("shutdown {}", side_word(*side))],
+        Effect::Secure(side) => vec![format!("secure {}", side_word(*side))],
+        Effect::Unsecure(side) => vec![format!("unsecure {}", side_word(*side))],
+        Effect::OpenRange(range) => vec![range_text(range)],
+        Effect::CloseRange => vec!["! range closed".to_owned()],
         Effect::Open(id, request) => vec![format!("! open #{} {}", id.0, request_text(request))],
         Effect::Join(id, joint) => {
-            let Joint { announcement, client, server, .. } = **joint;
-            vec![format!("! join #{} {}: {client}; {server}", id.0, announcement.as_str())]
+            let Joint { announcement, client, server, protection, .. } = **joint;
+            let protection = protection_text(protection);
+            vec![format!("! join #{} {}: {client}; {server}{protection}", id.0, announcement.as_str())]
         }
         Effect::Close(id) => vec![format!("! close #{}", id.0)],
         Effect::Measure(id) => vec![format!("! measure #{}", id.0)],
@@ -93,6 +98,7 @@ pub fn lines(effect: &Effect<'_>) -> Vec<String> {
         Effect::Note(Note::Refused(why, None)) => vec![format!("= refused {}", why.as_str())],
         Effect::Note(Note::Refused(why, Some(address))) => vec![format!("= refused {} {address}", why.as_str())],
         Effect::Note(Note::Opaque) => vec!["= opaque".to_owned()],
+        Effect::Note(Note::Readable) => vec!["= readable".to_owned()],
         Effect::Note(Note::PinholeExpired(announcement)) => vec![format!("= expired {}", announcement.as_str())],
         Effect::Note(Note::NoEpsv) => vec!["= no epsv".to_owned()],
         Effect::Note(Note::Command(_) | Note::LoggedIn | Note::Rewritten(_)) => Vec::new(),
@@ -125,19 +131,38 @@ fn transfer_text(transfer: &Transfer) -> String {
 }
 
 fn request_text(request: &Request) -> String {
-    let entrance = match request.entrance {
-        IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => format!("[{ip}]"),
-    };
+    let entrance = host(request.entrance);
     let port = match request.entrance_port {
         EntrancePort::Fixed(port) => port.to_string(),
         EntrancePort::Any => "any".to_owned(),
     };
     format!(
-        "{}: {} dials {entrance}:{port}, reaches {}, seen as {}",
+        "{}: {} dials {entrance}:{port}, reaches {}, seen as {}{}",
         request.announcement.as_str(),
         request.initiator,
         request.target,
-        request.source
+        request.source,
+        protection_text(request.protection)
     )
+}
+
+fn range_text(range: &RangeRequest) -> String {
+    let RangeRequest { initiator, entrance, target, source, ports: (first, last) } = *range;
+    format!("! range {initiator} dials {}:{first}-{last}, reaches {target}, seen as {source}", host(entrance))
+}
+
+fn protection_text(protection: Protection) -> &'static str {
+    match (protection.client, protection.server) {
+        (false, false) => "",
+        (true, false) => ", TLS with the client",
+        (false, true) => ", TLS with the server",
+        (true, true) => ", TLS with both",
+    }
+}
+
+fn host(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    }
 }

@@ -5,7 +5,7 @@
 
 use ftpgate::pinhole::DataEvent;
 use ftpgate::session::Session;
-use ftpgate::session::effect::{Effect, Effects, Event, Millis, PinholeId, Side};
+use ftpgate::session::effect::{Effect, Effects, EndReason, Event, Millis, PinholeId, Side};
 use ftpgate::session::lobby::Lobby;
 
 use super::notation;
@@ -27,7 +27,8 @@ impl Player {
     /// A session at its start, or after the login if the transcript says so.
     pub fn new(transcript: &Transcript) -> Self {
         let now = Millis(1_000_000);
-        let mut session = Session::new(transcript.settings, transcript.ends.clone(), now);
+        let mut session =
+            Session::new(transcript.settings, transcript.ends.clone(), now).with_security(transcript.security);
         if let Some(said) = &transcript.lobby {
             let mut lobby = Lobby::new(transcript.settings.line_length);
             lobby.bytes(said);
@@ -66,6 +67,8 @@ impl Player {
             Input::Eof(side) => self.event(Event::Eof(*side), see),
             Input::Granted(id, port) => self.event(Event::Granted(PinholeId(*id), *port), see),
             Input::Joined(id, client, server) => self.event(Event::Joined(PinholeId(*id), *client, *server), see),
+            Input::Secured(side) => self.event(Event::Secured(*side), see),
+            Input::HandshakeFails => self.event(Event::Lost(EndReason::Tls), see),
             Input::Refused(id) => self.event(Event::Refused(PinholeId(*id)), see),
             Input::Used(id, dialler) => {
                 self.event(Event::Data(PinholeId(*id), DataEvent::Used { dialler: *dialler }), see)

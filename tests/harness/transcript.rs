@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use ftpgate::pinhole::Traffic;
 use ftpgate::session::effect::Side;
-use ftpgate::session::{Detour, Ends, ServerMode, Settings};
+use ftpgate::session::{Detour, Ends, Ftps, Security, ServerMode, Settings};
 
 use super::notation;
 
@@ -22,6 +22,11 @@ pub struct Transcript {
     pub ends: Ends,
     /// The administrator's limits.
     pub settings: Settings,
+    /// The administrator's rules about FTPS.
+    pub security: Security,
+    /// Whether the segments must come as they are: what arrives behind a line that a handshake follows is seen only if it
+    /// comes with that line, and otherwise left to the handshake.
+    pub as_it_is: bool,
     /// Whether greeting, USER and PASS are over before the first step.
     pub logged_in: bool,
     /// What the client has said in the lobby, if it came through there.
@@ -65,6 +70,10 @@ pub enum Input {
     Joined(u32, u16, u16),
     /// The firewall could not.
     Refused(u32),
+    /// The TLS handshake with that side is done.
+    Secured(Side),
+    /// The TLS handshake that is under way has failed.
+    HandshakeFails,
     /// A data connection has come through the pinhole, from there.
     Used(u32, SocketAddr),
     /// It is over, and carried this, if that was counted.
@@ -141,6 +150,8 @@ struct Header {
     logged_in: Option<bool>,
     lobby: Option<Vec<u8>>,
     settings: Settings,
+    security: Security,
+    as_it_is: bool,
 }
 
 impl Default for Header {
@@ -167,6 +178,8 @@ impl Default for Header {
             logged_in: None,
             lobby: None,
             settings,
+            security: Security::default(),
+            as_it_is: false,
         }
     }
 }
@@ -199,6 +212,15 @@ impl Header {
             ["set", "tracked", value] => self.settings.tracked = yes(value)?,
             ["set", "server_mode", "passive"] => self.settings.server_mode = ServerMode::Passive,
             ["set", "server_mode", "active"] => self.settings.server_mode = ServerMode::Active,
+            ["set", "ftps", "refuse"] => self.security.ftps = Ftps::Refuse,
+            ["set", "ftps", "terminate"] => self.security.ftps = Ftps::Terminate,
+            ["set", "ftps", "bridge"] => self.security.ftps = Ftps::Bridge,
+            ["set", "server_tls", value] => self.security.server_tls = yes(value)?,
+            ["set", "implicit", value] => self.security.implicit = yes(value)?,
+            ["set", "require", value] => self.security.require = yes(value)?,
+            ["set", "allow_ccc", value] => self.security.allow_ccc = yes(value)?,
+            ["set", "range", first, last] => self.security.range = Some((value_of(first)?, value_of(last)?)),
+            ["segments", "as", "they", "are"] => self.as_it_is = true,
             ["set", "reset_on_close", value] => self.settings.reset_on_close = yes(value)?,
             _ => return Ok(false),
         }
@@ -215,7 +237,8 @@ impl Header {
             detour: Detour { announced: self.announced, entrance: self.entrance, balancer: self.balancer }.boxed(),
         };
         let logged_in = self.logged_in.ok_or_else(|| missing("login"))?;
-        Ok(Transcript { name: name.to_owned(), ends, settings: self.settings, logged_in, lobby: self.lobby, steps })
+        let Self { settings, security, as_it_is, lobby, .. } = self;
+        Ok(Transcript { name: name.to_owned(), ends, settings, security, as_it_is, logged_in, lobby, steps })
     }
 }
 
@@ -278,9 +301,9 @@ fn firewall(text: &str) -> Result<What, String> {
             Ok(What::Input(Input::Over(number(id)?, Some(traffic))))
         }
         ["measured", id, total] => Ok(What::Input(Input::Measured(number(id)?, value_of(total)?))),
-        ["open" | "join" | "close" | "measure" | "reset", ..] => Ok(What::Expect(format!("! {text}"))),
+        ["open" | "join" | "close" | "measure" | "reset" | "range", ..] => Ok(What::Expect(format!("! {text}"))),
         _ => Err(
-            "`!` is followed by open, join, close, granted, joined, refused, used, over, measure, measured or reset"
+            "`!` is followed by open, join, close, granted, joined, refused, used, over, measure, measured, reset or range"
                 .to_owned(),
         ),
     }
@@ -298,7 +321,9 @@ fn words(line: &str) -> Result<What, String> {
         ["urgent"] => Ok(What::Input(Input::Urgent)),
         ["drain"] => Ok(What::Input(Input::Drain)),
         ["wait", time] => Ok(What::Input(Input::Wait(millis(time)?))),
-        ["shutdown", who] => side(who).map(|_| What::Expect(line.to_owned())),
+        ["secured", who] => Ok(What::Input(Input::Secured(side(who)?))),
+        ["handshake", "fails"] => Ok(What::Input(Input::HandshakeFails)),
+        ["shutdown" | "secure" | "unsecure", who] => side(who).map(|_| What::Expect(line.to_owned())),
         ["wants", who, "yes"] => Ok(What::Wants(side(who)?, true)),
         ["wants", who, "no"] => Ok(What::Wants(side(who)?, false)),
         _ => Err("no such line; tests/transcripts/README.md lists them all".to_owned()),

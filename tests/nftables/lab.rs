@@ -250,6 +250,7 @@ pub(crate) fn pinhole(initiator: IpAddr, entrance: SocketAddr, target: SocketAdd
         target,
         source,
         lifetime,
+        protection: ftpgate::pinhole::Protection::default(),
     }
 }
 

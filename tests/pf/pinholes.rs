@@ -73,6 +73,7 @@ fn pinhole(index: u8) -> impl Strategy<Value = Pinhole> {
                 target,
                 source,
                 lifetime: Duration::from_secs(60),
+                protection: ftpgate::pinhole::Protection::default(),
             }
         },
     )

@@ -92,6 +92,7 @@ fn cases(reverse: &[bool]) -> Vec<Case> {
                         target,
                         source,
                         lifetime,
+                        protection: ftpgate::pinhole::Protection::default(),
                     };
                     let clients = if *reverse { "em0" } else { "em1" };
                     let servers = if *reverse { "em2" } else { "em0" };

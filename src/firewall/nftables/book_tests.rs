@@ -18,6 +18,7 @@ fn pinhole(entrance: &str, target: &str, source: &str) -> Pinhole {
         target: target.parse().unwrap(),
         source: source.parse().unwrap(),
         lifetime: Duration::from_secs(60),
+        protection: crate::pinhole::Protection::default(),
     }
 }
 

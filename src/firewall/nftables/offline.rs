@@ -72,6 +72,7 @@ mod tests {
             target: at,
             source: [198, 51, 100, 7].into(),
             lifetime: Duration::from_secs(60),
+            protection: crate::pinhole::Protection::default(),
         }
     }
 

@@ -24,7 +24,7 @@ use std::time::Duration;
 use super::super::relay::Calls;
 use super::super::worker::{Firewall, Opening};
 use super::super::{Error, ErrorKind};
-use crate::pinhole::{Announcement, EntrancePort, Request, SessionId};
+use crate::pinhole::{Announcement, EntrancePort, Protection, Request, SessionId};
 use crate::sys;
 
 /// How much longer than its peer has to dial the relay has to dial on: a connection may come at the last moment.
@@ -142,6 +142,7 @@ impl Front {
             target: socket,
             source: initiator,
             lifetime: call.lifetime,
+            protection: Protection::default(),
         };
         self.filter.open(call.session, request)
     }
@@ -162,6 +163,7 @@ impl Front {
             target,
             source,
             lifetime: call.lifetime + DIAL_ON,
+            protection: Protection::default(),
         };
         Ok((local, Some(self.filter.open(call.session, request))))
     }

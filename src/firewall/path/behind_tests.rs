@@ -88,6 +88,7 @@ fn passive(port: u16) -> Request {
         target: at(SERVER, port),
         source: ip(FAR),
         lifetime: LIFETIME,
+        protection: Protection::default(),
     }
 }
 
@@ -102,6 +103,7 @@ fn active(port: u16) -> Request {
         target: at(CLIENT, port),
         source: ip(SERVER),
         lifetime: LIFETIME,
+        protection: Protection::default(),
     }
 }
 

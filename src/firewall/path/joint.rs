@@ -14,10 +14,10 @@ use crate::pinhole::{Announcement, EntrancePort, Joint, Leg, Request, SessionId}
 impl Relayed {
     /// As of [`super::DataPath::join`], with the relay's firewall.
     pub(super) fn join(&self, firewall: &Firewall, session: SessionId, joint: Joint) -> Opening {
-        let Joint { announcement, lifetime, .. } = joint;
+        let Joint { announcement, lifetime, protection, .. } = joint;
         match (joint.client, joint.server) {
             (Leg::Dial { target: client, source: seen }, Leg::Dial { target: server, source }) => {
-                let calls = Calls { announcement, client: (client, seen), server: (server, source) };
+                let calls = Calls { announcement, client: (client, seen), server: (server, source), protection };
                 self.dial(firewall, session, calls, joint)
             }
             (
@@ -34,6 +34,7 @@ impl Relayed {
                     target: SocketAddr::new(server, 0),
                     source: server,
                     lifetime,
+                    protection,
                 };
                 let for_server = Request {
                     announcement: if server.is_ipv6() { Announcement::Eprt } else { Announcement::Port },

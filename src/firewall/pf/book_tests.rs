@@ -20,6 +20,7 @@ fn pinhole(session: SessionId, port: u16) -> Pinhole {
         target: SocketAddr::from(([10, 0, 0, 5], 50000)),
         source: "10.0.0.1".parse().unwrap(),
         lifetime: LIFETIME,
+        protection: crate::pinhole::Protection::default(),
     }
 }
 

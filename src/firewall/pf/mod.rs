@@ -271,5 +271,6 @@ fn trial(ipv6: bool) -> Pinhole {
         target: SocketAddr::new(host(3), 50001),
         source: host(4),
         lifetime: Duration::ZERO,
+        protection: crate::pinhole::Protection::default(),
     }
 }

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use super::super::tracking::Flow;
 use super::super::{Error, ErrorKind};
 use super::{Shared, copy};
-use crate::pinhole::{Announcement, Key, Pinhole, SessionId};
+use crate::pinhole::{Announcement, Key, Pinhole, Protection, SessionId};
 
 /// Servers' connections and those who wait for them, by the server's pinhole.
 #[derive(Debug, Default)]
@@ -86,6 +86,8 @@ pub struct Calls {
     pub client: (SocketAddr, IpAddr),
     /// Where the server listens, and the address that it must see as the peer.
     pub server: (SocketAddr, IpAddr),
+    /// Which of the two are TLS.
+    pub protection: Protection,
 }
 
 /// A data connection that nobody has taken charge of yet: it is reset if nobody does.
@@ -152,6 +154,7 @@ fn begin(
         target: calls.client.0,
         source: calls.client.1,
         lifetime: Duration::ZERO,
+        protection: calls.protection,
     };
     let ended = shared.begin(&mut shared.book(), &pinhole, peer);
     let flow = ended.flow;

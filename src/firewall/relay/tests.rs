@@ -54,6 +54,7 @@ fn pinhole(entrance: SocketAddr, target: SocketAddr) -> Pinhole {
         target,
         source: "127.0.0.9".parse().unwrap(),
         lifetime: Duration::from_secs(60),
+        protection: crate::pinhole::Protection::default(),
     }
 }
 
@@ -338,6 +339,7 @@ async fn the_firewall_finds_a_port_that_is_free() {
         target: hole.target,
         source: hole.source,
         lifetime: hole.lifetime,
+        protection: hole.protection,
     };
     match firewall.open(1, request).await {
         Ok(lease) => {

@@ -28,6 +28,7 @@ fn fixed(port: u16) -> Request {
         target: SocketAddr::from(([203, 0, 113, 5], port)),
         source: [198, 51, 100, 1].into(),
         lifetime: LIFETIME,
+        protection: crate::pinhole::Protection::default(),
     }
 }
 
@@ -366,6 +367,7 @@ fn a_joint_is_refused_with_a_sentence_and_nothing_is_changed() {
         client: dial("192.0.2.1:40000", [203, 0, 113, 5]),
         server: dial("203.0.113.5:50000", [198, 51, 100, 1]),
         lifetime: LIFETIME,
+        protection: crate::pinhole::Protection::default(),
     };
     let error = wait(DataPath::new(firewall.clone(), None).join(1, joint)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);

@@ -389,6 +389,9 @@ impl World {
                 Effect::Unwatch(id) => Did::Unwatch(id),
                 Effect::Reset(id, _) => Did::Reset(id),
                 Effect::Transferred(transfer) => Did::Transferred(transfer),
+                Effect::Secure(_) | Effect::Unsecure(_) | Effect::OpenRange(_) | Effect::CloseRange => {
+                    panic!("nobody asked for {effect:?}")
+                }
                 Effect::Note(note) => Did::Note(note),
                 Effect::End(reason) => Did::End(reason),
             });
@@ -464,6 +467,7 @@ impl World {
                 );
                 assert!(nobodys_fault || !self.profile.is_strict(), "{why:?}, and both peers behave");
             }
+            Note::Readable => self.summary.opaque = false,
             Note::Command(_) | Note::LoggedIn | Note::NoEpsv | Note::PinholeUsed(..) => {}
         }
     }
@@ -479,6 +483,7 @@ impl World {
             EndReason::Drained => self.drained && self.firewall.is_quiet(),
             EndReason::IdleTimeout => self.now >= self.last_activity + self.settings.idle_timeout && !self.was_live,
             EndReason::LoginTimeout => self.now >= 1_000 + self.settings.login_timeout,
+            EndReason::Tls => false,
             EndReason::Hostile => !self.profile.is_strict(),
         };
         assert!(right, "the session ended for {reason:?}");

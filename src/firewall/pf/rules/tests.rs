@@ -78,6 +78,7 @@ fn pinhole(reverse: bool, transparent: bool, announcement: Announcement, ipv6: b
         target,
         source,
         lifetime: Duration::from_secs(60),
+        protection: crate::pinhole::Protection::default(),
     }
 }
 

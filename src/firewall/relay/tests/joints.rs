@@ -30,6 +30,7 @@ async fn both_dial(path: &DataPath) -> Lease {
         client: listen(CLIENT),
         server: listen(SERVER),
         lifetime: Duration::from_secs(60),
+        protection: crate::pinhole::Protection::default(),
     };
     path.join(7, joint).await.unwrap()
 }
@@ -42,6 +43,7 @@ fn both_are_dialled(client: SocketAddr, server: SocketAddr) -> Joint {
         client: dial(client, "127.0.0.8"),
         server: dial(server, "127.0.0.9"),
         lifetime: Duration::from_secs(60),
+        protection: crate::pinhole::Protection::default(),
     }
 }
 
