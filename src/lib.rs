@@ -25,3 +25,4 @@ pub mod protocol;
 pub mod proxy;
 pub mod session;
 pub mod sys;
+pub mod tls;

@@ -34,6 +34,8 @@ const LAYERS: &[Layer] = &[
     layer("policy", &["protocol"], &["ipnet"]),
     layer("sys", &[], &["nix", "libc", "socket2"]),
     layer("session", &["protocol", "pinhole"], &["serde"]),
+    // For whose TLS it is.
+    layer("tls", &["pinhole"], &["rustls", "rustls_pki_types", "thiserror", "tracing"]),
     layer("firewall", &["pinhole", "sys"], &["nix", "socket2", "tracing", "serde"]),
     // For the label tables of its metrics: the closed sets of words that it counts by.
     layer(
@@ -45,12 +47,12 @@ const LAYERS: &[Layer] = &[
     layer(
         "proxy",
         // `protocol` for the PROXY header, which is before any session.
-        &["session", "pinhole", "policy", "protocol", "firewall", "observe", "sys"],
-        &["tokio", "tracing", "socket2", "thiserror", "ipnet"],
+        &["session", "pinhole", "policy", "protocol", "firewall", "observe", "sys", "tls"],
+        &["tokio", "tracing", "socket2", "thiserror", "ipnet", "tokio_rustls"],
     ),
     layer(
         "daemon",
-        &["config", "proxy", "observe", "firewall", "session", "pinhole", "policy", "protocol", "sys"],
+        &["config", "proxy", "observe", "firewall", "session", "pinhole", "policy", "protocol", "sys", "tls"],
         &["tokio", "tracing", "anyhow", "sd_notify", "nix", "getrandom"],
     ),
     layer(
@@ -61,7 +63,10 @@ const LAYERS: &[Layer] = &[
     layer("main", &["cli"], &[]),
     layer(
         "lib",
-        &["cli", "config", "daemon", "firewall", "observe", "pinhole", "policy", "protocol", "proxy", "session", "sys"],
+        &[
+            "cli", "config", "daemon", "firewall", "observe", "pinhole", "policy", "protocol", "proxy", "session",
+            "sys", "tls",
+        ],
         &[],
     ),
 ];
@@ -76,6 +81,7 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ("src/firewall/relay/book.rs", "tokio"), // its sockets and the handles of its tasks
     ("src/firewall/relay/door.rs", "tokio"), // accepting
     ("src/firewall/relay/copy.rs", "tokio"), // copying
+    ("src/firewall/relay/secured.rs", "tokio"), // copying through TLS
     ("src/firewall/relay/joint.rs", "tokio"), // dialling both ends; its tasks
     ("src/observe/http.rs", "tokio"),    // the responder's sockets
     ("src/daemon/keeper/protocol.rs", "serde"), // what daemon and keeper say to each other

@@ -71,6 +71,8 @@ pub struct Listener {
     pub source: Source,
     /// What happens to sessions that want TLS.
     pub ftps: Ftps,
+    /// [`Ftps::Terminate`]: what TLS goes by.
+    pub tls: Option<Tls>,
     /// Reverse mode: the servers, at least one. Forward mode: none.
     pub servers: Vec<SocketAddr>,
     /// Reverse mode: what is announced to clients, at most one address of each family.
@@ -85,6 +87,29 @@ pub struct Listener {
     pub nat64: Option<Prefix>,
     /// Its own in place of [`Config::policy`]. Nothing of it in reverse mode.
     pub policy: Policy,
+}
+
+/// TLS that ends at the gateway. All paths are absolute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// What clients are shown: certificates in PEM, the gateway's own first.
+    pub certificate: PathBuf,
+    /// Its key, in PEM.
+    pub key: PathBuf,
+    /// Clients begin with TLS (port 990).
+    pub implicit: bool,
+    /// No name, no password and no file in clear text.
+    pub require: bool,
+    /// Clients may go back to clear commands once they have logged in.
+    pub ccc: bool,
+    /// What servers are spoken to in.
+    pub server: ServerTls,
+    /// Whose certificates servers must have. There is one, or they are not verified.
+    pub server_ca: Option<PathBuf>,
+    /// The name in the server's certificate; if there is none, its address.
+    pub server_name: Option<String>,
+    /// Whether servers must prove who they are.
+    pub server_verify: bool,
 }
 
 /// PROXY headers on control connections. Nothing of it in forward mode.

@@ -54,6 +54,8 @@ pub(super) struct RawListener {
     pub(super) source: Option<OneOrMany>,
     /// pass | refuse | terminate | bridge.
     pub(super) ftps: Option<Scalar>,
+    /// `ftps: terminate`: certificates, and what is secured.
+    pub(super) tls: Option<RawTls>,
     /// Reverse mode: the server, one or a list.
     pub(super) server: Option<OneOrMany>,
     /// Reverse mode: the address announced to clients, one for each family.
@@ -68,6 +70,30 @@ pub(super) struct RawListener {
     pub(super) nat64: Option<Scalar>,
     /// In place of `policy` of the whole file.
     pub(super) policy: Option<RawPolicy>,
+}
+
+/// `listeners[].tls`.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTls {
+    /// What clients are shown.
+    pub(super) certificate: Option<Scalar>,
+    /// Its key.
+    pub(super) key: Option<Scalar>,
+    /// Whether clients begin with TLS.
+    pub(super) implicit: Option<Scalar>,
+    /// Whether there is nothing without TLS.
+    pub(super) require: Option<Scalar>,
+    /// Whether CCC is allowed.
+    pub(super) ccc: Option<Scalar>,
+    /// plain | explicit.
+    pub(super) server: Option<Scalar>,
+    /// Whose certificates servers must have.
+    pub(super) server_ca: Option<Scalar>,
+    /// The name in the server's certificate.
+    pub(super) server_name: Option<Scalar>,
+    /// Whether servers must prove who they are.
+    pub(super) server_verify: Option<Scalar>,
 }
 
 /// `listeners[].proxy_protocol`.

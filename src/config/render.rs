@@ -7,10 +7,10 @@ use std::fmt::Display;
 
 use super::raw::{
     OneOrMany, Raw, RawControl, RawData, RawFirewall, RawLimits, RawListener, RawLog, RawMetrics, RawNftables, RawPf,
-    RawPolicy, RawProxyProtocol, RawTimeouts, Scalar,
+    RawPolicy, RawProxyProtocol, RawTimeouts, RawTls, Scalar,
 };
 use super::values::format_duration;
-use super::{Backend, Config, Firewall, Listener, Policy, Source, defaults};
+use super::{Backend, Config, Firewall, Listener, Policy, Source, Tls, defaults};
 
 fn scalar(value: impl Display) -> Option<Scalar> {
     Some(Scalar(value.to_string()))
@@ -74,6 +74,7 @@ impl From<&Listener> for RawListener {
                 Source::Address(addresses) => list(addresses),
             },
             ftps: scalar(listener.ftps.as_str()),
+            tls: listener.tls.as_ref().map(RawTls::from),
             server: list(&listener.servers),
             external_address: list(&listener.external),
             passive_ports: listener.passive_ports.and_then(scalar),
@@ -85,6 +86,22 @@ impl From<&Listener> for RawListener {
             data: listener.relayed.then(|| Scalar("relay".to_owned())),
             nat64: listener.nat64.and_then(scalar),
             policy: Some(RawPolicy::from(&listener.policy)),
+        }
+    }
+}
+
+impl From<&Tls> for RawTls {
+    fn from(tls: &Tls) -> Self {
+        Self {
+            certificate: scalar(tls.certificate.display()),
+            key: scalar(tls.key.display()),
+            implicit: scalar(tls.implicit),
+            require: scalar(tls.require),
+            ccc: scalar(tls.ccc),
+            server: scalar(tls.server.as_str()),
+            server_ca: tls.server_ca.as_ref().and_then(|path| scalar(path.display())),
+            server_name: tls.server_name.as_ref().and_then(scalar),
+            server_verify: scalar(tls.server_verify),
         }
     }
 }

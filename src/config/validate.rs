@@ -1,12 +1,13 @@
 //! From the shape of the file to its meaning: every rule about values, each with its sentence and its remedy.
 //!
 //! Lives here: [`config`]. A fault comes with its key, such as `listeners[0].mode`; the caller finds its place in the text.
-//! Not here: one listener's rules (`listener.rs`, `proxy_protocol.rs`, `relayed.rs`, below), `policy` (`policy.rs`), warnings (`review.rs`).
+//! Not here: one listener's rules (`listener.rs`, `proxy_protocol.rs`, `relayed.rs`, `tls.rs`, below), `policy` (`policy.rs`), warnings (`review.rs`).
 
 mod listener;
 mod policy;
 mod proxy_protocol;
 mod relayed;
+mod tls;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;

@@ -69,6 +69,18 @@ words! {
     Ftps {
         /// They become opaque: bytes are passed, announcements can no longer be read.
         Pass = "pass",
+        /// The client speaks TLS with the gateway.
+        Terminate = "terminate",
+    }
+}
+
+words! {
+    /// What servers are spoken to in, behind `ftps: terminate`.
+    ServerTls {
+        /// Clear text.
+        Plain = "plain",
+        /// TLS, asked for by AUTH (RFC 4217) before the client hears anything.
+        Explicit = "explicit",
     }
 }
 

@@ -30,6 +30,7 @@ use crate::protocol::command;
 use crate::proxy::crew::Crew;
 use crate::proxy::{GoingDown, Parts, Shared, listener};
 use crate::sys;
+use crate::tls::{self, Terminator};
 use files::Files;
 use keeper::Keeper;
 use paths::Paths;
@@ -67,7 +68,9 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     if config.listeners.iter().any(|listener| listener.capture == config::Capture::Redirect) {
         sys::prepare_original_destination()?;
     }
-    let (paths, keeper) = Paths::start(&config, file.as_deref(), &metrics)?;
+    let terminators = terminators(&config)?;
+    let tls = Arc::new(tls::Sessions::default());
+    let (paths, keeper) = Paths::start(&config, file.as_deref(), &metrics, &tls)?;
     let files = Files { path: file, errands: keeper.as_ref().map(Keeper::errands) };
 
     let runtime =
@@ -76,8 +79,8 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     let live = settings::live(&config, paths.is_tracked());
     let tell = watch::Sender::new(GoingDown::No);
     let listening = config.listeners.iter().flat_map(|l| l.listen.iter().map(SocketAddr::port)).collect();
-    let shared = Arc::new(Shared::new(Parts { metrics, transfers, live, listening }));
-    let house = House { paths, shared, tell, logging, files };
+    let shared = Arc::new(Shared::new(Parts { metrics, transfers, live, listening, tls }));
+    let house = House { paths, shared, tell, logging, files, terminators };
     let sessions = runtime.block_on(async { accept(&config, sockets.listeners, &house, &crew) })?;
     let endings = Endings { keeper: keeper.map(Keeper::ended).transpose()?, sessions };
     let served = runtime.block_on(serve(config, endings, sockets.metrics, &house));
@@ -88,17 +91,28 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     served
 }
 
-/// Whether the firewall backend can be used. Leaves it as it is, also while an ftpgate is running.
+/// Whether the files of TLS and the firewall backend can be used. Leaves it as it is, also while an ftpgate is running.
 ///
 /// # Errors
 /// What is missing, and how to fix it.
 pub fn check(config: &Config) -> anyhow::Result<()> {
+    terminators(config)?;
     match config.firewall.backend {
         config::Backend::Nftables => netfilter::check(config)?,
         config::Backend::Pf => Pf::new(settings::pf(config)?, std::process::id()).rehearse()?,
         config::Backend::Relay | config::Backend::DryRun => {}
     }
     Ok(())
+}
+
+/// The TLS of each listener that ends any.
+fn terminators(config: &Config) -> anyhow::Result<Vec<Option<Arc<Terminator>>>> {
+    let all: anyhow::Result<Vec<_>> = config.listeners.iter().map(settings::terminator).collect();
+    let all = all?;
+    for warning in all.iter().flatten().filter_map(|terminator| terminator.identity().warning()) {
+        tracing::warn!("{warning}");
+    }
+    Ok(all)
 }
 
 /// What this machine lacks that is not needed, but wanted. One sentence each.
@@ -127,8 +141,9 @@ fn accept(
     crew: &Arc<Crew>,
 ) -> anyhow::Result<mpsc::Receiver<std::convert::Infallible>> {
     let (alive, all_ended) = mpsc::channel(1);
+    let each = config.listeners.iter().zip(&house.terminators);
     let per_listener: Vec<_> =
-        config.listeners.iter().map(|l| Arc::new(settings::listener(config, l, house.paths.of(l)))).collect();
+        each.map(|(l, tls)| Arc::new(settings::listener(config, l, house.paths.of(l), tls.clone()))).collect();
     for (socket, at) in sockets {
         let socket = tokio::net::TcpListener::from_std(socket)?;
         let Some(settings) = per_listener.get(at).cloned() else { continue };
@@ -146,6 +161,8 @@ struct House {
     tell: watch::Sender<GoingDown>,
     logging: logging::Handle,
     files: Files,
+    /// The TLS of each listener.
+    terminators: Vec<Option<Arc<Terminator>>>,
 }
 
 /// What ends by itself.
@@ -221,7 +238,7 @@ async fn ended(keeper: &mut Option<watch::Receiver<bool>>) {
 }
 
 /// Reads the configuration again. A faulty one changes nothing.
-fn reload(running: &mut Config, House { paths, shared, logging, files, .. }: &House) {
+fn reload(running: &mut Config, House { paths, shared, logging, files, terminators, .. }: &House) {
     let Some(file) = &files.path else {
         tracing::warn!("SIGHUP: there is no configuration file to read again; the arguments stay in force");
         return;
@@ -233,6 +250,7 @@ fn reload(running: &mut Config, House { paths, shared, logging, files, .. }: &Ho
             return;
         }
     };
+    terminators.iter().flatten().for_each(|terminator| terminator.identity().reload());
     let changes = crate::config::reload_changes(running, &new);
     for key in &changes.needs_restart {
         tracing::warn!(key, "changed, but takes effect only after a restart");

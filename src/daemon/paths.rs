@@ -5,6 +5,7 @@
 
 use std::ops::RangeInclusive;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::keeper::{self, Keeper};
 use super::{netfilter, settings};
@@ -16,6 +17,7 @@ use crate::firewall::path::DataPath;
 use crate::firewall::relay::Relay;
 use crate::firewall::worker::Firewall;
 use crate::observe::metrics::Metrics;
+use crate::tls;
 
 /// The ways of data connections that there are.
 pub(super) struct Paths {
@@ -39,6 +41,7 @@ impl Paths {
         config: &Config,
         file: Option<&Path>,
         metrics: &Metrics,
+        sessions: &Arc<tls::Sessions>,
     ) -> anyhow::Result<(Self, Option<Keeper>)> {
         let number = config.listeners.iter().filter(|listener| is_behind(listener, config)).count();
         let all_behind = number == config.listeners.len();
@@ -54,7 +57,7 @@ impl Paths {
                 (Some(keeper), backend)
             }
             config::Backend::Relay => {
-                let relay = Relay::start(settings::relay(config, metrics))?;
+                let relay = Relay::start(settings::relay(config, metrics, sessions))?;
                 relayed = Some(relay.tracker());
                 (None, Box::new(relay) as Box<dyn Backend>)
             }
@@ -74,7 +77,7 @@ impl Paths {
             (_, None) => None,
         };
         let behind = if number > 0 {
-            let relay = Relay::start(settings::relay(config, metrics))?;
+            let relay = Relay::start(settings::relay(config, metrics, sessions))?;
             let dialler = relay.tracker();
             let own = Firewall::start(Box::new(relay), settings::worker(for_relay)?)?;
             Some(DataPath::relay(own, dialler, is_followed).behind(firewall.clone()))

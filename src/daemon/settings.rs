@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use tracing::level_filters::LevelFilter;
 
 use crate::config::{self, Config};
@@ -18,6 +19,9 @@ use crate::observe::metrics::Metrics;
 use crate::protocol::proxy_header::Version;
 use crate::proxy;
 use crate::session;
+use crate::tls::identity::Identity;
+use crate::tls::upstream::Upstream;
+use crate::tls::{self, Terminator};
 
 /// How long a port is left alone after its pinhole has closed: late packets of the old connection must not meet a new one.
 const COOLDOWN: Duration = Duration::from_secs(10);
@@ -45,13 +49,16 @@ pub(super) fn pf(config: &Config) -> Result<pf::Settings, firewall::Error> {
 const RELAYED_PER_SESSION: usize = 4;
 
 /// The relay backend.
-pub(super) fn relay(config: &Config, metrics: &Metrics) -> relay::Settings {
-    let (metrics, within) = (metrics.clone(), config.timeouts.proxy_header);
+pub(super) fn relay(config: &Config, metrics: &Metrics, sessions: &Arc<tls::Sessions>) -> relay::Settings {
+    let (metrics, within, sessions) = (metrics.clone(), config.timeouts.proxy_header, sessions.clone());
     relay::Settings {
         connect_timeout: config.timeouts.connect,
         idle_timeout: config.data.idle_timeout,
         most_per_client: (config.limits.sessions_per_client as usize).saturating_mul(RELAYED_PER_SESSION),
         introduce: Arc::new(move |stream, sender| Box::pin(proxy::header::introduce(stream, sender, within))),
+        secure: Arc::new(move |stream, session, peer| {
+            Box::pin(proxy::secure::data(sessions.clone(), stream, session, peer))
+        }),
         report: Arc::new(move |incident| match incident {
             Incident::Accept => metrics.accept_error(),
             other => metrics.data_refused(other.as_str()),
@@ -99,7 +106,12 @@ pub(super) fn live(config: &Config, tracked: bool) -> proxy::Live {
 }
 
 /// One listener.
-pub(super) fn listener(config: &Config, listener: &config::Listener, path: DataPath) -> proxy::ListenerSettings {
+pub(super) fn listener(
+    config: &Config,
+    listener: &config::Listener,
+    path: DataPath,
+    terminator: Option<Arc<Terminator>>,
+) -> proxy::ListenerSettings {
     proxy::ListenerSettings {
         name: listener.name.clone(),
         capture: match listener.capture {
@@ -132,7 +144,40 @@ pub(super) fn listener(config: &Config, listener: &config::Listener, path: DataP
             },
         },
         nat64: listener.nat64,
+        security: security(listener),
+        terminator,
     }
+}
+
+/// What a listener does about FTPS.
+fn security(listener: &config::Listener) -> session::Security {
+    let Some(tls) = &listener.tls else { return session::Security::default() };
+    session::Security {
+        ftps: session::Ftps::Terminate,
+        server_tls: tls.server == config::ServerTls::Explicit,
+        implicit: tls.implicit,
+        require: tls.require,
+        allow_ccc: tls.ccc,
+        range: None,
+    }
+}
+
+/// The TLS of a listener, if any ends there.
+///
+/// # Errors
+/// One of its files cannot be used.
+pub(super) fn terminator(listener: &config::Listener) -> anyhow::Result<Option<Arc<Terminator>>> {
+    let Some(tls) = &listener.tls else { return Ok(None) };
+    let load = || {
+        let upstream = match tls.server {
+            config::ServerTls::Plain => None,
+            config::ServerTls::Explicit => Some(Upstream::new(tls.server_ca.as_deref(), tls.server_name.as_deref())?),
+        };
+        Ok(Terminator::new(Identity::load(&tls.certificate, &tls.key)?, upstream))
+    };
+    let loaded: Result<_, tls::Error> = load();
+    let loaded = loaded.with_context(|| format!("listener {} cannot speak TLS (listeners[].tls)", listener.name))?;
+    Ok(Some(Arc::new(loaded)))
 }
 
 /// How much is logged.

@@ -87,7 +87,10 @@ pub(super) async fn begin(admitted: Admitted) -> Option<Begun> {
     let Reached { way, server, source, named } = match reached {
         Ok(reached) => reached,
         Err(last_words) => {
-            client.send(last_words.as_bytes());
+            // Who begins with TLS would not understand.
+            if !listener.security.implicit {
+                client.send(last_words.as_bytes());
+            }
             close(&mut client).await;
             drop((permit, alive));
             return None;
@@ -111,6 +114,10 @@ pub(super) async fn begin(admitted: Admitted) -> Option<Begun> {
     if let Some(named) = named {
         session = session.named(named);
     }
+    if let Some(terminator) = &listener.terminator {
+        shared.tls.begin(record.session(), terminator, way.server.ip());
+    }
+    session = session.with_security(listener.security);
     Some(Begun { session, client, server, record, live, permit, alive })
 }
 

@@ -182,6 +182,7 @@ impl Driver {
                 drain::after(after, self.record.session(), watches, receivers, limit);
             }
         }
+        self.record.shared.tls.end(self.record.session());
         if let Some(tracker) = self.path().tracker() {
             self.record.shared.metrics.overruns(tracker.lost());
         }
@@ -208,6 +209,9 @@ impl Driver {
             return (false, false);
         }
         let waits = side == Side::Server && self.busy.as_ref().is_some_and(|busy| busy.server_waits);
+        if own.is_shaking_hands() {
+            return (true, own.is_waiting());
+        }
         (self.session.wants(side) && !waits && !other.is_full() && !own.is_full(), own.is_waiting())
     }
 
@@ -224,11 +228,43 @@ impl Driver {
         if writable && self.pipe(side).is_waiting() {
             self.pipe(side).flush();
         }
-        if readable && self.session.wants(side) && !(side == Side::Server && self.server_is_early()) {
+        if self.pipe(side).is_shaking_hands() {
+            self.shake_hands(side);
+        } else if readable && self.session.wants(side) && !(side == Side::Server && self.server_is_early()) {
             self.read(side);
         }
         if self.pipe(side).has_failed() {
             self.gone(side);
+        }
+    }
+
+    /// Goes on with a handshake, and tells the session of its end.
+    fn shake_hands(&mut self, side: Side) {
+        match self.pipe(side).shake_hands() {
+            Ok(false) => {}
+            Ok(true) => self.step(Event::Secured(side)),
+            Err(error) => {
+                self.record.handshake_failed(side, &error);
+                self.step(Event::Lost(EndReason::Tls));
+            }
+        }
+    }
+
+    /// Begins TLS with a side.
+    fn secure(&mut self, side: Side) {
+        let tls = self.record.shared.tls.of(self.record.session());
+        let begun = tls.map(|tls| match side {
+            Side::Client => tls.with_client(),
+            Side::Server => tls.with_server(),
+        });
+        match begun {
+            Some(Ok(channel)) => self.pipe(side).secure(channel),
+            Some(Err(error)) => {
+                tracing::error!(session = self.record.session(), "{error}");
+                self.end = Some(EndReason::Tls);
+            }
+            // Its listener has none, so its rules ask for none.
+            None => self.end = Some(EndReason::Tls),
         }
     }
 
@@ -292,8 +328,8 @@ impl Driver {
                 Effect::Unwatch(_) if self.session.has_ended() => {}
                 Effect::Unwatch(id) => self.unwatch(id),
                 Effect::Reset(id, receiver) => self.reset(id, receiver),
-                // Nothing here speaks TLS yet, and no configuration asks for it.
-                Effect::Secure(_) | Effect::Unsecure(_) => self.end = Some(EndReason::Tls),
+                Effect::Secure(side) => self.secure(side),
+                Effect::Unsecure(side) => self.pipe(side).unsecure(),
                 Effect::OpenRange(_) | Effect::CloseRange => {}
                 Effect::Note(note) => self.record.note(note, self.session.ends()),
                 Effect::Transferred(transfer) => {

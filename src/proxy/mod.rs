@@ -10,7 +10,7 @@
 //! - `drain`: data connections that may outlive their session for a while;
 //! - `driver`: one task that owns one session and carries out its effects; `pipe`: one control connection with what is still
 //!   to be sent on it; `busy`: what there is about data connections, while there is; `record`: what a session leaves in logs and
-//!   metrics; `servers`: what sessions found out about servers; `herald`: tells sessions that the daemon is going down.
+//!   metrics; `secure`: TLS on data connections; `servers`: what sessions found out about servers; `herald`: tells sessions that the daemon is going down.
 //!
 //! Not here: what FTP lines mean (`session`), how a pinhole is made (`firewall`), reading the configuration (`config`).
 
@@ -27,6 +27,7 @@ mod lobby;
 pub mod origin;
 pub mod pipe;
 pub mod record;
+pub mod secure;
 pub mod servers;
 pub mod upstream;
 
@@ -43,6 +44,7 @@ use crate::policy::Servers;
 use crate::protocol::nat64::Prefix;
 use crate::session;
 use crate::session::effect::Millis;
+use crate::tls::{self, Terminator};
 
 /// How connections reach a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +106,10 @@ pub struct ListenerSettings {
     pub proxy_protocol: header::ProxyProtocol,
     /// Forward mode: an original destination below this prefix stands for an IPv4 server.
     pub nat64: Option<Prefix>,
+    /// What is done about FTPS.
+    pub security: session::Security,
+    /// TLS that ends here, if any does.
+    pub terminator: Option<Arc<Terminator>>,
 }
 
 /// What a reload may change; sessions take it as it is when they start.
@@ -139,6 +145,8 @@ pub struct Shared {
     pub own_addresses: RwLock<Vec<IpAddr>>,
     /// What is known of servers.
     pub servers: servers::Servers,
+    /// The TLS of those sessions that have any.
+    pub tls: Arc<tls::Sessions>,
     live: RwLock<Arc<Live>>,
     started: Instant,
     next_session: AtomicU64,
@@ -156,6 +164,8 @@ pub struct Parts {
     pub live: Live,
     /// Ports of all listeners.
     pub listening: Vec<u16>,
+    /// The TLS of sessions, of which data connections must know too.
+    pub tls: Arc<tls::Sessions>,
 }
 
 /// How far the daemon is with stopping.
@@ -173,7 +183,7 @@ pub enum GoingDown {
 impl Shared {
     /// Everything a session needs besides its own connection.
     pub fn new(parts: Parts) -> Self {
-        let Parts { metrics, transfers, live, listening } = parts;
+        let Parts { metrics, transfers, live, listening, tls } = parts;
         Self {
             metrics,
             transfers,
@@ -181,6 +191,7 @@ impl Shared {
             listening,
             own_addresses: RwLock::new(crate::sys::own_addresses().unwrap_or_default()),
             servers: servers::Servers::default(),
+            tls,
             live: RwLock::new(Arc::new(live)),
             started: Instant::now(),
             next_session: AtomicU64::new(1),

@@ -18,7 +18,7 @@ use crate::observe::xferlog::Entry;
 use crate::pinhole::{Announcement, Pinhole, SessionId};
 use crate::session::Ends;
 use crate::session::data::{Direction, Outcome, Transfer};
-use crate::session::effect::{EndReason, Millis, Note, Refusal};
+use crate::session::effect::{EndReason, Millis, Note, Refusal, Side};
 use crate::sys;
 
 /// Refusals can be provoked at will: so many a second are logged, the rest is only counted.
@@ -94,6 +94,15 @@ impl Record {
         let duration = Duration::from_millis(self.shared.now().0.saturating_sub(self.started.0));
         self.metrics().session_ended(&self.listener.name, reason.as_str(), duration);
         tracing::info!(session = self.id, reason = reason.as_str(), ?duration, "session ended");
+    }
+
+    /// A TLS handshake with one side failed, and with it the session.
+    pub fn handshake_failed(&self, side: Side, error: &std::io::Error) {
+        let with = match side {
+            Side::Client => "client",
+            Side::Server => "server",
+        };
+        tracing::info!(session = self.id, with, "the TLS handshake failed: {error}");
     }
 
     /// Something happened in it.

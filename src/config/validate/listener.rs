@@ -8,7 +8,7 @@ use super::super::raw::{OneOrMany, RawListener};
 use super::super::system::{System, capture_fits};
 use super::super::values::Fault;
 use super::super::{Backend, Capture, Ftps, Listener, Mode, Source, defaults};
-use super::{Keyed, address, endpoint, keyed, later, policy, ports, proxy_protocol, relayed, word};
+use super::{Keyed, address, endpoint, keyed, later, policy, ports, proxy_protocol, relayed, tls, word};
 
 /// All listeners; at least one, and no two in each other's way.
 pub(super) fn all(raw: Vec<RawListener>, system: System, backend: Backend) -> Keyed<Vec<Listener>> {
@@ -104,6 +104,7 @@ fn one(index: usize, raw: RawListener, system: System, backend: Backend) -> Keye
     let policy = policy::of_listener(&key("policy"), raw.policy.unwrap_or_default(), mode)?;
     let relayed = relayed::data(&key("data"), raw.data.as_ref(), backend)?;
     let nat64 = relayed::nat64(&key("nat64"), raw.nat64.as_ref())?;
+    let tls = tls::section(&key(""), raw.tls, ftps, mode, relayed)?;
     Ok(Listener {
         name,
         listen,
@@ -111,6 +112,7 @@ fn one(index: usize, raw: RawListener, system: System, backend: Backend) -> Keye
         capture,
         source,
         ftps,
+        tls,
         servers,
         external,
         passive_ports,
@@ -134,12 +136,8 @@ fn label(text: &str) -> Result<String, Fault> {
 }
 
 fn ftps(key: &str, raw: Option<&super::Scalar>) -> Keyed<Ftps> {
-    let instead = "use `ftps: pass` (sessions with TLS are passed unread); refuse, terminate and bridge come with a later version";
-    let not_yet = [
-        ("refuse", "ftps: refuse", instead),
-        ("terminate", "ftps: terminate", instead),
-        ("bridge", "ftps: bridge", instead),
-    ];
+    let instead = "use `ftps: pass` (sessions with TLS are passed unread) or terminate; refuse and bridge come with a later version";
+    let not_yet = [("refuse", "ftps: refuse", instead), ("bridge", "ftps: bridge", instead)];
     word(key, raw, Ftps::Pass, &not_yet)
 }
 

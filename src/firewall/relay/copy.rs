@@ -21,8 +21,8 @@ use tokio::time::timeout;
 
 use super::book::{Counts, Ended};
 use super::joint::Awaited;
-use super::{Incident, Shared};
-use crate::pinhole::{Pinhole, SessionId};
+use super::{Incident, Shared, secured};
+use crate::pinhole::Pinhole;
 use crate::sys::{self, Pipe};
 
 /// Rounds before others have their turn.
@@ -64,14 +64,19 @@ pub(super) async fn run(ended: Ended, initiator: TcpStream, pinhole: Pinhole, aw
     match reached {
         Ok(target) => {
             shared.arrive(&ended.flow);
-            carry(ended, initiator, target, pinhole.session).await;
+            carry(ended, initiator, target, &pinhole).await;
         }
         Err((incident, error)) => refuse(shared, incident, &pinhole, &error),
     }
 }
 
 /// From the moment when both ends are there to the end.
-pub(super) async fn carry(ended: Ended, initiator: TcpStream, target: TcpStream, session: SessionId) {
+pub(super) async fn carry(ended: Ended, initiator: TcpStream, target: TcpStream, pinhole: &Pinhole) {
+    let session = pinhole.session;
+    if pinhole.protection.is_some() {
+        // Of its own, lest the task of every data connection be as large as this one.
+        return Box::pin(secured::carry(&ended, initiator, target, pinhole)).await;
+    }
     match both_ways(&ended.shared, &ended.counts, &initiator, &target).await {
         Ok(()) => {
             // All has passed: what the kernel still has to send, it sends.

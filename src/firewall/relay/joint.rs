@@ -159,7 +159,7 @@ fn begin(
     let ended = shared.begin(&mut shared.book(), &pinhole, peer);
     let flow = ended.flow;
     shared.arrive(&flow);
-    let task = tokio::spawn(copy::carry(ended, server, client, session)).abort_handle();
+    let task = tokio::spawn(async move { copy::carry(ended, server, client, &pinhole).await }).abort_handle();
     shared.book().run(&flow, task);
     (pinhole, Unclaimed(Some((Arc::clone(shared), flow))))
 }

@@ -2,7 +2,7 @@
 //!
 //! Lives here: [`Relay`], which opens and closes, and [`Tracker`], which tells what becomes of data connections: the two traits that
 //! the rest of the program speaks. Below it: `book` (who may come in where, and who is in), `door` (accepting), `copy` (one data
-//! connection, from its target on), `joint` (both ends dial, or are dialled). Not here: moving bytes (`sys::Pipe`).
+//! connection, from its target on), `secured` (one with TLS), `joint` (both ends dial, or are dialled). Not here: moving bytes (`sys::Pipe`).
 //!
 //! It runs on a runtime of its own, so that no transfer is in the way of a control connection's answer. A connection is a task;
 //! nothing wakes up for a connection, or for a listener, on which nothing happens, but for one timer each.
@@ -15,14 +15,17 @@ mod book;
 mod copy;
 mod door;
 mod joint;
+mod secured;
 
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -38,6 +41,35 @@ pub type Introduce = Arc<
     dyn Fn(TcpStream, SocketAddr) -> Pin<Box<dyn Future<Output = Option<(TcpStream, IpAddr)>> + Send>> + Send + Sync,
 >;
 
+/// One end of a data connection, as whoever copies sees it: with TLS, or whatever else is around its content, taken off.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {
+    /// The connection below.
+    fn socket(&self) -> &TcpStream;
+}
+
+impl Stream for TcpStream {
+    fn socket(&self) -> &TcpStream {
+        self
+    }
+}
+
+/// Which peer of the relay a connection leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// The FTP client: the relay is the TLS server.
+    Client,
+    /// The FTP server: the relay is the TLS client.
+    Server,
+}
+
+/// Does the TLS handshake of a session's data connection with that peer, however long it takes. A stream that ends without saying
+/// so in TLS must end with [`std::io::ErrorKind::UnexpectedEof`].
+pub type Secure = Arc<
+    dyn Fn(TcpStream, SessionId, Peer) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send>>
+        + Send
+        + Sync,
+>;
+
 /// What the administrator set.
 #[derive(Clone)]
 pub struct Settings {
@@ -50,6 +82,8 @@ pub struct Settings {
     pub most_per_client: usize,
     /// Finds out for whom a load balancer speaks.
     pub introduce: Introduce,
+    /// Speaks TLS.
+    pub secure: Secure,
     /// Is told what is to be counted.
     pub report: Arc<dyn Fn(Incident) + Send + Sync>,
 }
@@ -71,13 +105,18 @@ pub enum Incident {
     Connect,
     /// The target did not answer within `timeouts.connect`.
     ConnectTimeout,
+    /// The TLS handshake with one end failed.
+    Tls,
+    /// One end closed without saying in TLS that it has sent all; the other end was reset, lest it take the rest for all.
+    Truncated,
     /// It could not be accepted for now, such as for want of descriptors; it waits.
     Accept,
 }
 
 impl Incident {
-    /// Those who were turned away, for tables of metrics.
-    pub const REFUSED: [Self; 4] = [Self::WrongPeer, Self::NoHeader, Self::Connect, Self::ConnectTimeout];
+    /// Those who were turned away or cut off, for tables of metrics.
+    pub const REFUSED: [Self; 6] =
+        [Self::WrongPeer, Self::NoHeader, Self::Connect, Self::ConnectTimeout, Self::Tls, Self::Truncated];
 
     /// The word that logs and metrics use.
     pub fn as_str(self) -> &'static str {
@@ -86,6 +125,8 @@ impl Incident {
             Self::NoHeader => "no_header",
             Self::Connect => "connect",
             Self::ConnectTimeout => "connect_timeout",
+            Self::Tls => "tls",
+            Self::Truncated => "truncated",
             Self::Accept => "accept",
         }
     }
