@@ -6,6 +6,7 @@ use super::*;
 
 mod login;
 mod relay;
+mod tls;
 
 const SMALL: &str = "listeners: [ { listen: \"0.0.0.0:8021\" } ]\n";
 
@@ -238,7 +239,7 @@ fn modes_need_what_they_need_and_nothing_else() {
         "no address",
         "source",
     );
-    for word in ["refuse", "terminate", "bridge"] {
+    for word in ["refuse", "bridge"] {
         refused(&forward(&format!("ftps: {word}")), "listeners[0].ftps", Some((3, 11)), word, "ftps: pass");
     }
     for kind in ["interface:eth0", "file:/a", "dns:example.net"] {

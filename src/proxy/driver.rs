@@ -245,6 +245,10 @@ impl Driver {
             Ok(true) => self.step(Event::Secured(side)),
             Err(error) => {
                 self.record.handshake_failed(side, &error);
+                // It has heard nothing yet, or what it said would have to be told to somebody else.
+                if side == Side::Server && !self.client.is_shaking_hands() {
+                    self.client.send(b"421 The server did not prove in TLS that it is the right one; closing.\r\n");
+                }
                 self.step(Event::Lost(EndReason::Tls));
             }
         }

@@ -152,6 +152,12 @@ impl Channel {
         while self.connection.wants_write() && matches!(self.connection.write_tls(wire), Ok(1..)) {}
     }
 
+    /// Whether the handshake resumed an earlier session, once that is known.
+    #[cfg(test)]
+    pub(super) fn kind(&self) -> Option<rustls::HandshakeKind> {
+        self.connection.handshake_kind()
+    }
+
     /// Gives rustls the next record, if all of it is there.
     fn feed(&mut self) -> Result<bool, Error> {
         let Some(length) = record(&self.raw)? else { return Ok(false) };

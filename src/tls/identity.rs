@@ -87,6 +87,13 @@ impl Identity {
         self.renew(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
+    /// As if a second had passed.
+    #[cfg(test)]
+    pub(super) fn look_again(&self) {
+        let long_ago = Instant::now().checked_sub(LOOK).unwrap();
+        self.state.lock().unwrap().looked = long_ago;
+    }
+
     fn renew(&self, state: &mut State) {
         // Looked at before they are read: a change in between is seen the next time.
         let stamp = stamp(&self.certificate, &self.key);

@@ -13,6 +13,7 @@ mod lab;
 mod balancer;
 mod endings;
 mod families;
+mod ftps;
 mod login;
 mod many;
 mod matrix;

@@ -10,7 +10,7 @@ use crate::lab::server::{Server, ServerKind};
 use crate::lab::topology::{HOSTS, Lab, Topology};
 
 /// Clients dial the gateway, which stands in front of a server.
-const REVERSE: &str = "listeners:
+pub const REVERSE: &str = "listeners:
   - name: inbound
     listen: [ \"0.0.0.0:21\", \"[::]:21\" ]
     mode: reverse
