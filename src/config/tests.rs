@@ -402,7 +402,6 @@ fn numbers_times_and_names_are_checked() {
 fn what_has_no_effect_or_is_unwise_is_said() {
     let warnings = parse(FULL).warnings().join("\n");
     assert!(warnings.contains("firewall.pf has no effect with firewall.backend: nftables"), "{warnings}");
-    assert!(warnings.contains("passive_ports of listener dmz has no effect in this version: "), "{warnings}");
     let text = format!(
         "{}data: {{ pinhole_timeout: 2s }}\ntimeouts: {{ idle: 1m }}\nuser: www\ncontrol: {{ socket: /a }}\nfirewall: {{ backend: dry-run }}\n",
         reverse("").replace("0.0.0.0:8022", "[ \"0.0.0.0:8022\", \"[::]:8022\" ]")

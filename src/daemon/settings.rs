@@ -132,6 +132,14 @@ pub(super) fn listener(config: &Config, listener: &config::Listener, path: DataP
             },
         },
         nat64: listener.nat64,
+        security: session::Security {
+            ftps: match listener.ftps {
+                config::Ftps::Pass => session::Ftps::Pass,
+                config::Ftps::Refuse => session::Ftps::Refuse,
+            },
+            range: listener.passive_ports.map(|ports| (ports.low, ports.high)),
+            ..session::Security::default()
+        },
     }
 }
 

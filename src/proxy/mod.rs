@@ -104,6 +104,8 @@ pub struct ListenerSettings {
     pub proxy_protocol: header::ProxyProtocol,
     /// Forward mode: an original destination below this prefix stands for an IPv4 server.
     pub nat64: Option<Prefix>,
+    /// What is done about FTPS.
+    pub security: session::Security,
 }
 
 /// What a reload may change; sessions take it as it is when they start.

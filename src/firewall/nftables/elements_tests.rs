@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::super::ruleset::{Family, Role};
 use super::*;
 
-static PIN4: Set = Set { name: "pin4", role: Role::Destination, family: Family::V4 };
+const PIN4: Set = Set { stem: "pin4", role: Role::Destination, family: Family::V4, ports: None };
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -207,16 +207,16 @@ proptest! {
         let mut theirs = bracket(first, ControlMessage::BatchBegin);
         let mut sequence = first;
         for set in SETS {
-            let of_set = all.iter().filter(|(_, name, _)| *name == set.name);
+            let of_set = all.iter().filter(|(_, name, _)| *name == set.stem);
             let of_set: Vec<_> = of_set.map(|(.., wanted)| wanted.clone()).collect();
             if of_set.is_empty() {
                 continue;
             }
             sequence += 1;
-            theirs.extend(oracle(sequence, set.name, &of_set, true));
+            theirs.extend(oracle(sequence, set.stem, &of_set, true));
             if !adds {
                 sequence += 1;
-                theirs.extend(oracle(sequence, set.name, &of_set, false));
+                theirs.extend(oracle(sequence, set.stem, &of_set, false));
             }
         }
         theirs.extend(bracket(sequence + 1, ControlMessage::BatchEnd));
