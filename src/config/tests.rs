@@ -238,7 +238,7 @@ fn modes_need_what_they_need_and_nothing_else() {
         "no address",
         "source",
     );
-    for word in ["refuse", "terminate", "bridge"] {
+    for word in ["terminate", "bridge"] {
         refused(&forward(&format!("ftps: {word}")), "listeners[0].ftps", Some((3, 11)), word, "ftps: pass");
     }
     for kind in ["interface:eth0", "file:/a", "dns:example.net"] {

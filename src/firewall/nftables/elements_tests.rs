@@ -21,18 +21,18 @@ fn hex(bytes: &[u8]) -> String {
 fn pin4() -> Element {
     let key = key([192, 0, 2, 10].into(), "198.51.100.20:40000".parse().unwrap());
     let data = Columns::NONE.end("10.1.2.3:50000".parse().unwrap());
-    Element::new(&PIN4, key, data, Duration::from_secs(30))
+    Element::new(PIN4, key, data, Duration::from_secs(30))
 }
 
 /// `pin4` has `2001:db8::1 . 2001:db8::2 . 40000 timeout 30s : 2001:db8::3 . 50000`.
 fn pin6() -> Element {
     let key = key("2001:db8::1".parse().unwrap(), "[2001:db8::2]:40000".parse().unwrap());
     let data = Columns::NONE.end("[2001:db8::3]:50000".parse().unwrap());
-    Element::new(&PIN4, key, data, Duration::from_secs(30))
+    Element::new(PIN4, key, data, Duration::from_secs(30))
 }
 
 fn message(element: &Element, kind: u8) -> Message {
-    Elements { set: &PIN4, all: std::slice::from_ref(element) }.message("crlab", kind)
+    Elements { set: PIN4, all: std::slice::from_ref(element) }.message("crlab", kind)
 }
 
 /// The measured bytes have NLM_F_EXCL (0x200) among the flags; ours must not, see `Elements::message`.
@@ -75,9 +75,9 @@ fn ipv6_has_the_bytes_that_nft_sends() {
 fn no_timeout_means_for_ever() {
     let nobody = "0.0.0.0:0".parse().unwrap();
     for lifetime in [Duration::ZERO, Duration::from_nanos(1)] {
-        assert_eq!(Element::permission([0; 4].into(), nobody, lifetime).timeout, SHORTEST);
+        assert_eq!(Element::permission([0; 4].into(), nobody, lifetime).timeout, Some(SHORTEST));
     }
-    assert_eq!(Element::destination([0; 4].into(), nobody, nobody, Duration::MAX).timeout, LONGEST);
+    assert_eq!(Element::destination([0; 4].into(), nobody, nobody, Duration::MAX).timeout, Some(LONGEST));
 }
 
 #[test]

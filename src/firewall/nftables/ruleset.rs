@@ -10,8 +10,9 @@
 //! input chain accepts the mark, and the `pinhole_output` chain does for the relay's own connections what `pinhole` does for others'.
 //!
 //! How a range of ports works, for a session whose control channel became TLS: the address pair is in a set of that range, and the
-//! range itself is in the rule. A set whose elements are intervals would need no rule for each range, but the kernel rebuilds such a
-//! set with every change: what takes 12 µs here takes as many for every few elements that it has. There is nothing to take away, as it is for
+//! range itself is in the rule. A set whose elements are intervals would need no rule for each range, but the kernel copies such a
+//! set with every change: measured with nft on Linux 6.18, a change took 2 ms with 100 elements, 21 ms with 5000, and below 1 ms
+//! here with either. There is nothing to take away, as it is for
 //! any number of connections; the elements stay until the session ends. Ports are not translated.
 //!
 //! How a live data connection is reset: at first only the packets of the end that receives the file are in the `reset` set.
