@@ -102,10 +102,12 @@ fn everything(scene: &Secured, family: Family) {
         fetched("curl");
     }
 
+    // vsftpd that listens on IPv6 too announces 0.0.0.0 where it is given a pasv_address; its clients must make do with where they are.
+    let (trust, fix) = if scene.server.kind == ServerKind::Vsftpd { ("no", "yes") } else { ("yes", "no") };
     let host = SocketAddr::new(scene.lab.dialled(family), 21);
     let script = format!(
         "set cmd:fail-exit yes\nset ftp:ssl-force yes\nset ftp:ssl-protect-data yes\nset ftp:ssl-protect-list yes\n\
-         set ssl:verify-certificate no\nset net:max-retries 1\nset net:timeout 8\nset ftp:fix-pasv-address no\n\
+         set ssl:verify-certificate no\nset net:max-retries 1\nset net:timeout 8\nset ftp:fix-pasv-address {fix}\n\
          set xfer:log no\nopen -u {},{PASSWORD} ftp://{host}/\nls\nget {LARGE} -o fetched.bin\nput sent.bin -o {STORED}\nclose\n",
         scene.server.user()
     );
@@ -114,14 +116,14 @@ fn everything(scene: &Secured, family: Family) {
     fetched("lftp");
 
     let program = "import ftplib, sys\n\
-        host, user, password, large, stored = sys.argv[1:]\n\
-        ftp = ftplib.FTP_TLS(timeout=8)\nftp.trust_server_pasv_ipv4_address = True\n\
+        host, user, password, large, stored, trust = sys.argv[1:]\n\
+        ftp = ftplib.FTP_TLS(timeout=8)\nftp.trust_server_pasv_ipv4_address = trust == 'yes'\n\
         ftp.connect(host, 21)\nftp.login(user, password)\nftp.prot_p()\n\
         assert large in ftp.nlst()\n\
         ftp.retrbinary('RETR ' + large, open('fetched.bin', 'wb').write)\n\
         ftp.storbinary('STOR ' + stored, open('sent.bin', 'rb'))\nftp.quit()\n";
     let to = scene.lab.dialled(family).to_string();
-    let args = ["python3", "-c", program, &to, scene.server.user(), PASSWORD, LARGE, STORED];
+    let args = ["python3", "-c", program, &to, scene.server.user(), PASSWORD, LARGE, STORED, trust];
     scene.lab.client.task(&args).seconds(20).folder(folder.path()).run().expect_ok();
     fetched("ftplib");
 }

@@ -79,7 +79,8 @@ impl Server {
         Self::start_in(Folder::new(), kind, host, settings, &[])
     }
 
-    /// One that speaks TLS if it is asked to. `announced`: the IPv4 address that its 227 names, if it is not its own.
+    /// One that speaks TLS if it is asked to. `announced`: the IPv4 address that the 227 of Pure-FTPd names, if it
+    /// is not its own; vsftpd's option for it does not work together with `listen_ipv6`.
     pub fn start_with_tls(kind: ServerKind, host: &Host, announced: Option<&str>) -> Self {
         let folder = Folder::new();
         let certificate = folder.file("certificate.pem").to_string_lossy().into_owned();
@@ -94,10 +95,9 @@ impl Server {
         set_mode(&folder.write("certificate.pem", both), 0o600);
         match kind {
             ServerKind::Vsftpd => {
-                let address = announced.map(|address| format!("pasv_address={address}\n")).unwrap_or_default();
                 let settings = format!(
                     "ssl_enable=YES\nallow_anon_ssl=YES\nrequire_ssl_reuse=NO\nssl_ciphers=HIGH\n\
-                     rsa_cert_file={certificate}\n{address}"
+                     rsa_cert_file={certificate}\n"
                 );
                 Self::start_in(folder, kind, host, &settings, &[])
             }
