@@ -159,7 +159,7 @@ pub struct Joint {
 }
 
 /// Permission for any number of data connections to the passive ports of a server whose control connection cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RangeRequest {
     /// The only host that may dial.
     pub initiator: IpAddr,
@@ -171,6 +171,26 @@ pub struct RangeRequest {
     pub source: IpAddr,
     /// The first and the last of the ports, at the entrance and at the target.
     pub ports: (u16, u16),
+}
+
+impl RangeRequest {
+    /// Whether the destination must be translated.
+    pub fn needs_dnat(&self) -> bool {
+        self.entrance != self.target
+    }
+
+    /// Whether the source must be translated.
+    pub fn needs_snat(&self) -> bool {
+        self.source != self.initiator
+    }
+}
+
+impl fmt::Display for RangeRequest {
+    /// One line for the log: the dialler, what it dials, where that leads, and what is seen there.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { initiator, entrance, target, source, ports: (first, last) } = self;
+        write!(f, "{initiator} -> {entrance}, ports {first}-{last}, leads to {target}, seen as {source}")
+    }
 }
 
 impl fmt::Display for Leg {

@@ -85,6 +85,9 @@ fn check(check: &args::Check) -> anyhow::Result<()> {
     for warning in config.warnings() {
         complain(&format!("warning: {warning}"));
     }
+    for hint in config.hints() {
+        complain(&format!("note: {hint}"));
+    }
     print(&format!("{}: the configuration is valid\n", path.display()))?;
     if check.no_verify {
         return Ok(());

@@ -8,6 +8,7 @@
 
 pub mod defaults;
 mod error;
+mod ftps;
 mod locate;
 mod raw;
 mod render;
@@ -77,7 +78,7 @@ pub struct Listener {
     pub servers: Vec<SocketAddr>,
     /// Reverse mode: what is announced to clients, at most one address of each family.
     pub external: Vec<IpAddr>,
-    /// The server's own passive range, for sessions that became opaque.
+    /// The server's own passive range: open to the client of a session that became opaque, as long as that lasts.
     pub passive_ports: Option<PortRange>,
     /// Headers that load balancers send, and that servers are sent.
     pub proxy_protocol: ProxyProtocol,

@@ -27,6 +27,7 @@ impl Config {
         self.without_effect(&mut list);
         self.elsewhere(&mut list);
         self.untracked(&mut list);
+        self.unopened(&mut list);
         self.unwise(&mut list);
         list
     }
@@ -39,14 +40,6 @@ impl Config {
         let pf = self.firewall.backend == Backend::Pf;
         if !pf && self.user.as_deref().is_some_and(|user| user != defaults::USER) {
             none("user", "the process stays the user it was started as; choose that user where it is started");
-        }
-        for listener in &self.listeners {
-            if listener.passive_ports.is_some() {
-                none(
-                    &format!("passive_ports of listener {}", listener.name),
-                    "data connections of sessions that use TLS (ftps: pass) come with a later version",
-                );
-            }
         }
     }
 

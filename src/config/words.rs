@@ -69,6 +69,8 @@ words! {
     Ftps {
         /// They become opaque: bytes are passed, announcements can no longer be read.
         Pass = "pass",
+        /// AUTH is refused, so they stay in clear text.
+        Refuse = "refuse",
         /// The client speaks TLS with the gateway.
         Terminate = "terminate",
     }

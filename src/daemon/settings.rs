@@ -151,7 +151,16 @@ pub(super) fn listener(
 
 /// What a listener does about FTPS.
 fn security(listener: &config::Listener) -> session::Security {
-    let Some(tls) = &listener.tls else { return session::Security::default() };
+    let Some(tls) = &listener.tls else {
+        return session::Security {
+            ftps: match listener.ftps {
+                config::Ftps::Refuse => session::Ftps::Refuse,
+                config::Ftps::Pass | config::Ftps::Terminate => session::Ftps::Pass,
+            },
+            range: listener.passive_ports.map(|ports| (ports.low, ports.high)),
+            ..session::Security::default()
+        };
+    };
     session::Security {
         ftps: session::Ftps::Terminate,
         server_tls: tls.server == config::ServerTls::Explicit,

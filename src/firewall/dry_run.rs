@@ -144,7 +144,7 @@ impl Backend for DryRun {
     }
 
     fn habits(&self) -> Habits {
-        Habits { direct: self.direct, ..Habits::default() }
+        Habits { direct: self.direct, ranges: true, ..Habits::default() }
     }
 
     fn verify(&mut self) -> Result<(), Error> {
@@ -162,6 +162,8 @@ impl Backend for DryRun {
                 Change::Open(pinhole) => tracing::info!(%pinhole, "dry run: would open"),
                 Change::Close(pinhole) => tracing::info!(%pinhole, "dry run: would close"),
                 Change::Reset(reset) => tracing::info!(%reset, "dry run: would reset"),
+                Change::OpenRange(range) => tracing::info!(%range, "dry run: would open"),
+                Change::CloseRange(range) => tracing::info!(%range, "dry run: would close"),
             }
         }
         self.note(Call::Applied(changes.to_vec()));

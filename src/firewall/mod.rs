@@ -27,7 +27,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use self::tracking::{End, Flow};
-use crate::pinhole::{Pinhole, SessionId};
+use crate::pinhole::{Pinhole, RangeRequest, SessionId};
 
 /// One step of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,11 @@ pub enum Change {
     Close(Pinhole),
     /// End a live data connection. That there is none such is fine.
     Reset(Reset),
+    /// Admit any number of connections to a range of ports, until it is closed. Opening one that is open is fine. Only where
+    /// [`Habits::ranges`].
+    OpenRange(RangeRequest),
+    /// Admit no more of them. Those that live go on. Closing one that never was is fine.
+    CloseRange(RangeRequest),
 }
 
 /// A live data connection that is to end at both ends, as soon as packets of it are forwarded. Its pinhole must be gone.
@@ -90,11 +95,13 @@ pub struct Habits {
     /// It listens at entrances itself (the relay): they must be addresses of this host, and their ports are always its own to
     /// choose, also where the target's address is the entrance's.
     pub listens: bool,
+    /// It can admit connections to a range of ports ([`Change::OpenRange`]).
+    pub ranges: bool,
 }
 
 impl Default for Habits {
     fn default() -> Self {
-        Self { one_shot: true, largest_batch: 100, direct: false, listens: false }
+        Self { one_shot: true, largest_batch: 100, direct: false, listens: false, ranges: false }
     }
 }
 
@@ -207,3 +214,14 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// The error of a backend that cannot do it.
+pub(in crate::firewall) fn no_ranges(backend: &str) -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        format!(
+            "{backend} cannot admit data connections to the passive ports of a session that became TLS (passive_ports); use \
+             firewall.backend: nftables, or accept them in your own rules"
+        ),
+    )
+}

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use self::behind::Front;
 use super::tracking::Follow;
-use super::worker::{Firewall, Opening};
-use super::{Error, ErrorKind, Habits, Reset, relay};
-use crate::pinhole::{Joint, Request, SessionId};
+use super::worker::{Firewall, Opening, RangeOpening};
+use super::{Error, ErrorKind, Habits, Reset, no_ranges, relay};
+use crate::pinhole::{Joint, RangeRequest, Request, SessionId};
 
 /// The way of data connections. Clones are the same way.
 #[derive(Clone, Debug)]
@@ -82,6 +82,14 @@ impl DataPath {
         if let Some(relay) = &self.relay {
             relay.dialler.connect_within(limit);
         }
+    }
+
+    /// Asks for a range of ports. Never blocks. Only packet filters can: data connections that cannot be read are not relayed either.
+    pub fn open_range(&self, range: RangeRequest) -> RangeOpening {
+        if self.relay.is_some() {
+            return RangeOpening::refused(no_ranges("the relay"));
+        }
+        self.firewall.open_range(range)
     }
 
     /// Ends a live data connection, after what was asked for before: drop its lease first. Never blocks.

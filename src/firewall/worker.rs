@@ -1,7 +1,7 @@
 //! Worker: how sessions change the packet filter.
 //!
 //! Lives here: [`Firewall`], the handle that sessions open pinholes with; [`Opening`], the answer that is to come; [`Lease`],
-//! which closes its pinhole when it is dropped; and the thread behind them. Below it: `changes` (what is in force, and
+//! which closes its pinhole when it is dropped, and [`RangeLease`] for a range of ports; and the thread behind them. Below it: `changes` (what is in force, and
 //! transactions). Not here: which port an entrance gets (`ports`), how a packet filter is changed (the backends).
 //!
 //! **Who does it.** A change of a packet filter is a system call that blocks for microseconds and now and then, when the
@@ -26,13 +26,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use self::changes::{Changes, Step};
-use super::{Backend, Error, ErrorKind, Habits, Reset};
-use crate::pinhole::{Key, Pinhole, Request, SessionId};
+use super::{Backend, Error, ErrorKind, Habits, Reset, no_ranges};
+use crate::pinhole::{Key, Pinhole, RangeRequest, Request, SessionId};
 
 mod changes;
 mod lease;
 
-pub use self::lease::{Lease, Opening};
+pub use self::lease::{Lease, Opening, RangeLease, RangeOpening};
 
 /// How long the closing of a pinhole may wait for company, where changes are carried out directly. Mostly it was used up by its first
 /// packet anyway, and all of them end by themselves.
@@ -103,6 +103,8 @@ enum Message {
         owner: u64,
     },
     Reset(Reset),
+    OpenRange(RangeOrder),
+    CloseRange(RangeRequest),
     /// There are closings that must not wait for ever.
     Tidy,
     /// Who waits for the end holds the other end of the channel, and learns of it when this one is dropped.
@@ -120,6 +122,14 @@ struct Order {
     /// For the lease. The thread has none of its own: with one it would wait for ever.
     door: Door,
     answer: oneshot::Sender<Result<Lease, Error>>,
+}
+
+/// A range of ports asked for.
+#[derive(Debug)]
+struct RangeOrder {
+    range: RangeRequest,
+    door: Door,
+    answer: oneshot::Sender<Result<RangeLease, Error>>,
 }
 
 impl Firewall {
@@ -159,6 +169,18 @@ impl Firewall {
             None => self.door.send(Message::Open(order)),
         }
         Opening::of_change(answer)
+    }
+
+    /// Asks for a range of ports, until every lease of the same range is dropped. Never blocks: the session that asks has a TLS
+    /// handshake and a login before it, so this is the thread's. There are no more ranges than sessions.
+    pub fn open_range(&self, range: RangeRequest) -> RangeOpening {
+        let (answer, opening) = oneshot::channel();
+        if self.habits.ranges {
+            self.door.send(Message::OpenRange(RangeOrder { range, door: self.door.clone(), answer }));
+        } else {
+            let _ = answer.send(Err(no_ranges(self.backend_name)));
+        }
+        RangeOpening::new(opening)
     }
 
     /// A lease of what is there already and needs no closing.
@@ -344,6 +366,8 @@ impl Thread {
                 Message::Open(order) => changes.prepare_open(order, &mut batch),
                 Message::Close { key, owner } => changes.prepare_close(key, owner, &mut batch),
                 Message::Reset(reset) => batch.push(Step::Reset(reset)),
+                Message::OpenRange(order) => changes.prepare_open_range(order, &mut batch),
+                Message::CloseRange(range) => changes.prepare_close_range(range, &mut batch),
                 Message::Tidy => {}
                 Message::Stop(waiting) => {
                     changes.carry_out(&mut batch);

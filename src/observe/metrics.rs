@@ -64,6 +64,7 @@ struct Inner {
     refusals: Series<Counter>,
     pinholes_opened: [Series<Counter>; 2],
     pinholes_active: Gauge,
+    ranges_open: Gauge,
     pinholes_expired: Series<Counter>,
     open_seconds: Histogram,
     firewall_errors: Series<Counter>,
@@ -136,6 +137,10 @@ impl Metrics {
                 )
             }),
             pinholes_active: define.gauge("ftpgate_pinholes_active", "Pinholes that sessions hold now."),
+            ranges_open: define.gauge(
+                "ftpgate_ranges_open",
+                "Sessions that became TLS and for which the server's passive ports are open now.",
+            ),
             pinholes_expired: define.counters(
                 "ftpgate_pinholes_expired_total",
                 "Pinholes closed because nobody used them in time, by what announced them.",
@@ -235,6 +240,16 @@ impl Metrics {
     /// A pinhole is no longer held, for whatever reason.
     pub fn pinhole_closed(&self) {
         self.0.pinholes_active.decrement(1.0);
+    }
+
+    /// A session that became TLS has the server's passive ports open.
+    pub fn range_opened(&self) {
+        self.0.ranges_open.increment(1.0);
+    }
+
+    /// It has not any longer.
+    pub fn range_closed(&self) {
+        self.0.ranges_open.decrement(1.0);
     }
 
     /// It was not used in time. Counted beside [`Metrics::pinhole_closed`], not instead of it.

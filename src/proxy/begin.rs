@@ -107,7 +107,7 @@ pub(super) async fn begin(admitted: Admitted) -> Option<Begun> {
         detour: Detour { announced, entrance, balancer }.boxed(),
     };
     let settings = if listener.path.terminates() { &live.relayed } else { &live.session };
-    let mut session = Session::new(settings.clone(), ends, shared.now());
+    let mut session = Session::new(settings.clone(), ends, shared.now()).with_security(listener.security);
     if shared.servers.is_without_epsv(way.server) {
         session = session.without_epsv();
     }

@@ -3,16 +3,25 @@
 //! Lives here: the lists, and what happens next to them. Not here: what follows from it (`driver`).
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use crate::firewall;
 use crate::firewall::tracking::{End, Flow, FlowEvent, Watch};
-use crate::firewall::worker::{Lease, Opening};
-use crate::pinhole::Announcement;
+use crate::firewall::worker::{Lease, Opening, RangeLease, RangeOpening};
+use crate::pinhole::{Announcement, RangeRequest};
 use crate::session::effect::PinholeId;
 
 /// Who hears of the data connection of a pinhole, and that connection once there is one.
 pub(super) type Watched = (PinholeId, Watch, Option<Flow>);
+
+/// The passive ports of a session that became TLS.
+#[derive(Debug)]
+pub(super) enum Ranged {
+    /// Asked for.
+    Opening(RangeOpening),
+    /// Open, until this is dropped.
+    Open(RangeLease),
+}
 
 /// Pinholes and data connections of one session.
 #[derive(Debug, Default)]
@@ -29,13 +38,20 @@ pub(super) struct Busy {
     pub(super) server_waits: bool,
     /// Pinholes in force. Dropping a lease closes its pinhole, so no way out of the driver leaves one open.
     pub(super) leases: Vec<(PinholeId, Lease)>,
+    /// The server's passive ports, while the session cannot be read.
+    pub(super) range: Option<Box<Ranged>>,
 }
 
 impl Busy {
     /// Whether nothing is left.
     pub(super) fn is_over(&self) -> bool {
-        let Self { openings, watches, receivers, to_measure, server_waits: _, leases } = self;
-        openings.is_empty() && watches.is_empty() && receivers.is_empty() && to_measure.is_empty() && leases.is_empty()
+        let Self { openings, watches, receivers, to_measure, server_waits: _, leases, range } = self;
+        openings.is_empty()
+            && watches.is_empty()
+            && receivers.is_empty()
+            && to_measure.is_empty()
+            && leases.is_empty()
+            && range.is_none()
     }
 
     /// The next pinhole that is in force or refused.
@@ -50,6 +66,29 @@ impl Busy {
             }
         }
         Poll::Pending
+    }
+
+    /// The passive ports are open, or will not be.
+    pub(super) fn poll_range(&mut self, context: &mut Context<'_>) -> Poll<Result<(), firewall::Error>> {
+        let Some(Ranged::Opening(opening)) = self.range.as_deref_mut() else { return Poll::Pending };
+        match ready!(Future::poll(Pin::new(opening), context)) {
+            Ok(lease) => {
+                self.range = Some(Box::new(Ranged::Open(lease)));
+                Poll::Ready(Ok(()))
+            }
+            Err(error) => {
+                self.range = None;
+                Poll::Ready(Err(error))
+            }
+        }
+    }
+
+    /// Gives them up; says what was open.
+    pub(super) fn close_range(&mut self) -> Option<RangeRequest> {
+        match *self.range.take()? {
+            Ranged::Open(lease) => Some(*lease.range()),
+            Ranged::Opening(_) => None,
+        }
     }
 
     /// What happens next to one of the data connections; `None` when nothing more will.

@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, timeout};
 
 use super::begin::{Admitted, Begun, begin};
-use super::busy::Busy;
+use super::busy::{Busy, Ranged};
 use super::herald::Ear;
 use super::limits::Permit;
 use super::listener::Alive;
@@ -131,6 +131,10 @@ impl Driver {
                 self.opened(id, announcement, opened);
                 return Poll::Ready(());
             }
+            if let Poll::Ready(opened) = busy.poll_range(context) {
+                self.range_opened(opened);
+                return Poll::Ready(());
+            }
             if let Poll::Ready((id, event)) = busy.poll_flows(context) {
                 self.flow_event(id, event);
                 return Poll::Ready(());
@@ -171,6 +175,7 @@ impl Driver {
     async fn finish(&mut self) {
         let reason = self.end.unwrap_or(EndReason::ClientClosed);
         // RFC 959 §3.2: nothing of the session outlives its control connection. First of all no pinhole.
+        self.close_range();
         if let Some(busy) = self.busy.take() {
             let Busy { openings, watches, receivers, leases, .. } = *busy;
             drop(openings);
@@ -334,7 +339,11 @@ impl Driver {
                 Effect::Reset(id, receiver) => self.reset(id, receiver),
                 Effect::Secure(side) => self.secure(side),
                 Effect::Unsecure(side) => self.pipe(side).unsecure(),
-                Effect::OpenRange(_) | Effect::CloseRange => {}
+                Effect::OpenRange(range) => {
+                    let opening = self.path().open_range(*range);
+                    self.busy().range = Some(Box::new(Ranged::Opening(opening)));
+                }
+                Effect::CloseRange => self.close_range(),
                 Effect::Note(note) => self.record.note(note, self.session.ends()),
                 Effect::Transferred(transfer) => {
                     self.remember_receiver(&transfer);
@@ -374,6 +383,23 @@ impl Driver {
         if let Some(at) = busy.leases.iter().position(|(lease, _)| *lease == id) {
             let (_, lease) = busy.leases.swap_remove(at);
             self.record.pinhole_closed(lease.pinhole());
+        }
+    }
+
+    fn range_opened(&mut self, opened: Result<(), firewall::Error>) {
+        match opened {
+            Ok(()) => {
+                if let Some(Ranged::Open(lease)) = self.busy.as_ref().and_then(|busy| busy.range.as_deref()) {
+                    self.record.range_opened(lease.range());
+                }
+            }
+            Err(error) => self.record.range_failed(&error),
+        }
+    }
+
+    fn close_range(&mut self) {
+        if let Some(range) = self.busy.as_mut().and_then(|busy| busy.close_range()) {
+            self.record.range_closed(&range);
         }
     }
 

@@ -15,7 +15,7 @@ use crate::observe::limiter::Limiter;
 use crate::observe::metrics::{Metrics, Rejection};
 use crate::observe::printable::printable;
 use crate::observe::xferlog::Entry;
-use crate::pinhole::{Announcement, Pinhole, SessionId};
+use crate::pinhole::{Announcement, Pinhole, RangeRequest, SessionId};
 use crate::session::Ends;
 use crate::session::data::{Direction, Outcome, Transfer};
 use crate::session::effect::{EndReason, Millis, Note, Refusal, Side};
@@ -123,10 +123,14 @@ impl Record {
                 tracing::info!(session = self.id, server = %ends.server, "the server does not know EPSV; asking for PASV");
             }
             Note::LoggedIn => tracing::debug!(session = self.id, "logged in"),
+            Note::Opaque if self.listener.security.range.is_some() => {
+                tracing::info!(session = self.id, "control channel became TLS: passed on unread from here");
+            }
             Note::Opaque => {
                 tracing::info!(
                     session = self.id,
-                    "control channel became TLS: its data connections cannot be seen, nor helped, from here"
+                    "control channel became TLS: its data connections cannot be seen, nor helped, from here \
+                     (passive_ports of the listener would open the server's)"
                 );
             }
             Note::Readable => tracing::info!(session = self.id, "control channel is clear again, and read"),
@@ -226,6 +230,27 @@ impl Record {
         } else {
             tracing::error!(session = self.id, mode = announcement.as_str(), "cannot open a pinhole: {error}");
         }
+    }
+
+    /// The server's passive ports are open for a session that became TLS.
+    pub fn range_opened(&self, range: &RangeRequest) {
+        self.metrics().range_opened();
+        tracing::info!(session = self.id, "the passive ports are open until the session ends: {range}");
+    }
+
+    /// They could not be opened.
+    pub fn range_failed(&self, error: &firewall::Error) {
+        self.metrics().firewall_error(error.kind().as_str());
+        tracing::error!(
+            session = self.id,
+            "cannot open the passive ports, so nothing is transferred in this session: {error}"
+        );
+    }
+
+    /// They are closed again, unless another session of this client with this server has them open.
+    pub fn range_closed(&self, range: &RangeRequest) {
+        self.metrics().range_closed();
+        tracing::debug!(session = self.id, initiator = %range.initiator, entrance = %range.entrance, "passive ports given up");
     }
 
     /// A pinhole is gone.

@@ -10,6 +10,7 @@ mod lab;
 
 mod control_close;
 mod flow;
+mod ftps;
 mod hostile;
 mod lifecycle;
 mod lifetimes;

@@ -76,8 +76,43 @@ impl Server {
 
     /// The same with further lines of configuration, which only vsftpd takes here.
     pub fn start_with(kind: ServerKind, host: &Host, settings: &str) -> Self {
-        assert!(settings.is_empty() || kind == ServerKind::Vsftpd);
+        Self::start_in(Folder::new(), kind, host, settings, &[])
+    }
+
+    /// One that speaks TLS if it is asked to. `announced`: the IPv4 address that the 227 of Pure-FTPd names, if it
+    /// is not its own; vsftpd's option for it does not work together with `listen_ipv6`.
+    pub fn start_with_tls(kind: ServerKind, host: &Host, announced: Option<&str>) -> Self {
         let folder = Folder::new();
+        let certificate = folder.file("certificate.pem").to_string_lossy().into_owned();
+        let request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=lab"];
+        host.run(
+            &[&request[..], &["-keyout", &certificate, "-out", &folder.file("only.pem").to_string_lossy()]].concat(),
+        )
+        .expect_ok();
+        // Key and certificate in one file: both servers take that.
+        let only = std::fs::read(folder.file("only.pem")).unwrap();
+        let both = [std::fs::read(&certificate).unwrap(), only].concat();
+        set_mode(&folder.write("certificate.pem", both), 0o600);
+        match kind {
+            ServerKind::Vsftpd => {
+                let settings = format!(
+                    "ssl_enable=YES\nallow_anon_ssl=YES\nrequire_ssl_reuse=NO\nssl_ciphers=HIGH\n\
+                     rsa_cert_file={certificate}\n"
+                );
+                Self::start_in(folder, kind, host, &settings, &[])
+            }
+            ServerKind::PureFtpd => {
+                let tls = ["--tls", "1", "--certfile", &certificate];
+                let address = announced.map(|address| ["--forcepassiveip", address]);
+                let arguments = [&tls[..], address.as_ref().map_or(&[], |address| &address[..])].concat();
+                Self::start_in(folder, kind, host, "", &arguments)
+            }
+            ServerKind::Proftpd => panic!("its mod_tls is not in the lab"),
+        }
+    }
+
+    fn start_in(folder: Folder, kind: ServerKind, host: &Host, settings: &str, arguments: &[&str]) -> Self {
+        assert!(settings.is_empty() || kind == ServerKind::Vsftpd);
         let root = folder.file("served");
         std::fs::create_dir(&root).unwrap();
         folder.open_folder("served/pub");
@@ -87,7 +122,7 @@ impl Server {
         let daemon = match kind {
             ServerKind::Vsftpd => vsftpd(host, &folder, &root, settings),
             ServerKind::Proftpd => proftpd(host, &folder, &root),
-            ServerKind::PureFtpd => pure_ftpd(host, &folder, &root),
+            ServerKind::PureFtpd => pure_ftpd(host, &folder, &root, arguments),
         };
         let mut server = Self { kind, daemon, folder };
         for address in [SocketAddr::from((Ipv4Addr::LOCALHOST, 21)), SocketAddr::from((Ipv6Addr::LOCALHOST, 21))] {
@@ -217,7 +252,7 @@ fn proftpd(host: &Host, folder: &Folder, root: &Path) -> Daemon {
     host.spawn(&[&binary("sbin/proftpd"), "--nodaemon", "--config", &config.to_string_lossy()])
 }
 
-fn pure_ftpd(host: &Host, folder: &Folder, root: &Path) -> Daemon {
+fn pure_ftpd(host: &Host, folder: &Folder, root: &Path, arguments: &[&str]) -> Daemon {
     let (low, high) = PASSIVE_PORTS;
     let passwords =
         folder.write("users", format!("lab:{PASSWORD_HASH}:65534:65534::{}/./::::::::::::\n", root.display()));
@@ -228,8 +263,10 @@ fn pure_ftpd(host: &Host, folder: &Folder, root: &Path) -> Daemon {
     let login = format!("puredb:{database}");
     let ports = format!("{low}:{high}");
     let pid = folder.file("pure-ftpd.pid");
-    host.spawn(&[
-        &binary("sbin/pure-ftpd"),
+    let binary = binary("sbin/pure-ftpd");
+    let pid = pid.to_string_lossy();
+    let usual = [
+        binary.as_str(),
         "--login",
         &login,
         "--noanonymous",
@@ -243,6 +280,7 @@ fn pure_ftpd(host: &Host, folder: &Folder, root: &Path) -> Daemon {
         "--maxclientsperip",
         "200",
         "--pidfile",
-        &pid.to_string_lossy(),
-    ])
+        &pid,
+    ];
+    host.spawn(&[&usual, arguments].concat())
 }

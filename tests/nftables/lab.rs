@@ -69,7 +69,7 @@ impl Namespace {
 
     /// How many elements a set or map has that have not expired.
     pub(crate) fn count(&self, table: &str, set: &str) -> usize {
-        let sort = if set.starts_with("pinhole") { "set" } else { "map" };
+        let sort = if set.contains("nat") { "map" } else { "set" };
         let listed = self.nft(&format!("-j list {sort} inet {table} {set}"));
         let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
         let declaration = &listed["nftables"][1][sort];

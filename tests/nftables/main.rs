@@ -7,6 +7,7 @@ mod elements;
 mod lab;
 mod managed;
 mod privilege;
+mod ranges;
 mod rendering;
 mod sets;
 mod traffic;

@@ -13,12 +13,13 @@ fn listed(namespace: &Namespace, how: &str, table: &str) -> String {
     lines.join("\n").replacen("{\n\n", "{\n", 1)
 }
 
-fn settings() -> [Settings; 3] {
+fn settings() -> [Settings; 4] {
     let default = Settings::default();
     [
         default.clone(),
         Settings { mark: 0x0002, mask: 0x00ff, table: "other-table".to_owned(), ..default.clone() },
-        Settings { mark: 0xffff_ffff, mask: 0xffff_ffff, ..default },
+        Settings { mark: 0xffff_ffff, mask: 0xffff_ffff, ..default.clone() },
+        Settings { ranges: vec![(50000, 50100), (2121, 2121)], ..default },
     ]
 }
 
@@ -31,6 +32,7 @@ fn the_managed_table_is_what_its_text_says() {
         for how in ["", "--debug=netlink "] {
             let (ours, theirs) = (listed(&by_netlink, how, &settings.table), listed(&by_text, how, &settings.table));
             assert!(theirs.contains("@pinhole6") && theirs.contains("snat6"), "{theirs}");
+            assert_eq!(theirs.contains("@range_snat6_50000_50100"), !settings.ranges.is_empty(), "{theirs}");
             assert_eq!(ours, theirs);
         }
     }

@@ -49,6 +49,7 @@ pub(super) fn ruleset(config: &Config, inside: &str, outside: &str, file: &Path)
 
 /// The same settings in the words of the firewall layer.
 fn settings(config: &Config) -> nftables::Settings {
+    let ranges = config.passive_ranges();
     let config = &config.firewall.nftables;
     nftables::Settings {
         table: config.table.clone(),
@@ -58,6 +59,7 @@ fn settings(config: &Config) -> nftables::Settings {
         },
         mark: config.mark,
         mask: config.mask,
+        ranges,
     }
 }
 

@@ -136,8 +136,8 @@ fn label(text: &str) -> Result<String, Fault> {
 }
 
 fn ftps(key: &str, raw: Option<&super::Scalar>) -> Keyed<Ftps> {
-    let instead = "use `ftps: pass` (sessions with TLS are passed unread) or terminate; refuse and bridge come with a later version";
-    let not_yet = [("refuse", "ftps: refuse", instead), ("bridge", "ftps: bridge", instead)];
+    let instead = "use `ftps: pass` (sessions with TLS are passed unread), refuse or terminate; bridge comes with a later version";
+    let not_yet = [("bridge", "ftps: bridge", instead)];
     word(key, raw, Ftps::Pass, &not_yet)
 }
 

@@ -52,6 +52,7 @@ mod linux {
     }
 
     fn settings(config: &Config) -> nftables::Settings {
+        let ranges = config.passive_ranges();
         let nft = &config.firewall.nftables;
         nftables::Settings {
             table: nft.table.clone(),
@@ -61,6 +62,7 @@ mod linux {
             },
             mark: nft.mark,
             mask: nft.mask,
+            ranges,
         }
     }
 }

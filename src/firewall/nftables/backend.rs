@@ -98,7 +98,7 @@ impl Nftables {
     /// Looks at the administrator's table, and takes away what a dead predecessor left in it.
     fn verify_sets(&mut self) -> Result<(), Error> {
         self.look_at_sets()?;
-        self.commit(&install::flush(&self.settings, ruleset::SETS), Task::Clear)?;
+        self.commit(&install::flush(&self.settings, ruleset::sets(&self.settings.ranges)), Task::Clear)?;
         self.book.clear();
         Ok(())
     }
@@ -136,7 +136,7 @@ impl Backend for Nftables {
     }
 
     fn habits(&self) -> Habits {
-        Habits { direct: true, ..Habits::default() }
+        Habits { direct: true, ranges: true, ..Habits::default() }
     }
 
     fn verify(&mut self) -> Result<(), Error> {

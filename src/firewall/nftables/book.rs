@@ -15,6 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::elements::{Element, MAX_CHANGES};
+use super::ranges::{self, Ranges};
 use crate::firewall::{Change, Error, ErrorKind};
 use crate::pinhole::{Key, Pinhole};
 
@@ -24,6 +25,7 @@ pub(super) struct Book {
     open: BTreeMap<Key, Pinhole>,
     /// Those of them that need source NAT, by the key of its element.
     arrivals: BTreeMap<Arrival, BTreeMap<Key, Pinhole>>,
+    ranges: Ranges,
 }
 
 /// The key of source NAT: who dialled, and where it really goes.
@@ -37,6 +39,7 @@ pub(super) struct Plan {
     /// Then add these.
     pub(super) added: Vec<Element>,
     outcome: BTreeMap<Key, Option<Pinhole>>,
+    ranges: ranges::Plan,
 }
 
 impl Book {
@@ -57,7 +60,7 @@ impl Book {
         let mut plan = Plan { outcome: self.outcome(changes)?, ..Plan::default() };
         plan.added.extend(changes.iter().filter_map(|change| match change {
             Change::Reset(reset) => Some(Element::reset(reset)),
-            Change::Open(_) | Change::Close(_) => None,
+            Change::Open(_) | Change::Close(_) | Change::OpenRange(_) | Change::CloseRange(_) => None,
         }));
         // With those that are opened of each.
         let mut arrivals: BTreeMap<Arrival, Vec<Pinhole>> = BTreeMap::new();
@@ -79,11 +82,15 @@ impl Book {
         for (arrival, opened) in arrivals {
             self.plan_source(arrival, &opened, &mut plan)?;
         }
+        plan.ranges = self.ranges.plan(changes)?;
+        plan.removed.append(&mut plan.ranges.removed);
+        plan.added.append(&mut plan.ranges.added);
         Ok(plan)
     }
 
     /// Takes over what the kernel has taken.
     pub(super) fn commit(&mut self, plan: Plan) {
+        self.ranges.commit(plan.ranges);
         for (key, pinhole) in plan.outcome {
             if let Some(old) = self.open.remove(&key)
                 && let Some(arrival) = arrival(&old)
@@ -103,10 +110,11 @@ impl Book {
         }
     }
 
-    /// Forgets every pinhole: all elements are gone.
+    /// Forgets every pinhole and range: all elements are gone.
     pub(super) fn clear(&mut self) {
         self.open.clear();
         self.arrivals.clear();
+        self.ranges.clear();
     }
 
     /// What becomes of each key that the changes touch.
@@ -133,6 +141,7 @@ impl Book {
                         return Err(Error::new(ErrorKind::Other, text));
                     }
                 }
+                Change::OpenRange(_) | Change::CloseRange(_) => {}
             }
         }
         Ok(outcome)

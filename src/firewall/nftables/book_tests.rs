@@ -175,7 +175,7 @@ proptest! {
                             open.remove(&pinhole.key());
                         }
                     }
-                    Change::Reset(_) => {}
+                    Change::Reset(_) | Change::OpenRange(_) | Change::CloseRange(_) => {}
                 }
             }
             let need = |pinhole: &Pinhole| {

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::super::ruleset::{Family, Role};
 use super::*;
 
-static PIN4: Set = Set { name: "pin4", role: Role::Destination, family: Family::V4 };
+const PIN4: Set = Set { stem: "pin4", role: Role::Destination, family: Family::V4, ports: None };
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -21,18 +21,18 @@ fn hex(bytes: &[u8]) -> String {
 fn pin4() -> Element {
     let key = key([192, 0, 2, 10].into(), "198.51.100.20:40000".parse().unwrap());
     let data = Columns::NONE.end("10.1.2.3:50000".parse().unwrap());
-    Element::new(&PIN4, key, data, Duration::from_secs(30))
+    Element::new(PIN4, key, data, Duration::from_secs(30))
 }
 
 /// `pin4` has `2001:db8::1 . 2001:db8::2 . 40000 timeout 30s : 2001:db8::3 . 50000`.
 fn pin6() -> Element {
     let key = key("2001:db8::1".parse().unwrap(), "[2001:db8::2]:40000".parse().unwrap());
     let data = Columns::NONE.end("[2001:db8::3]:50000".parse().unwrap());
-    Element::new(&PIN4, key, data, Duration::from_secs(30))
+    Element::new(PIN4, key, data, Duration::from_secs(30))
 }
 
 fn message(element: &Element, kind: u8) -> Message {
-    Elements { set: &PIN4, all: std::slice::from_ref(element) }.message("crlab", kind)
+    Elements { set: PIN4, all: std::slice::from_ref(element) }.message("crlab", kind)
 }
 
 /// The measured bytes have NLM_F_EXCL (0x200) among the flags; ours must not, see `Elements::message`.
@@ -75,9 +75,9 @@ fn ipv6_has_the_bytes_that_nft_sends() {
 fn no_timeout_means_for_ever() {
     let nobody = "0.0.0.0:0".parse().unwrap();
     for lifetime in [Duration::ZERO, Duration::from_nanos(1)] {
-        assert_eq!(Element::permission([0; 4].into(), nobody, lifetime).timeout, SHORTEST);
+        assert_eq!(Element::permission([0; 4].into(), nobody, lifetime).timeout, Some(SHORTEST));
     }
-    assert_eq!(Element::destination([0; 4].into(), nobody, nobody, Duration::MAX).timeout, LONGEST);
+    assert_eq!(Element::destination([0; 4].into(), nobody, nobody, Duration::MAX).timeout, Some(LONGEST));
 }
 
 #[test]
@@ -207,16 +207,16 @@ proptest! {
         let mut theirs = bracket(first, ControlMessage::BatchBegin);
         let mut sequence = first;
         for set in SETS {
-            let of_set = all.iter().filter(|(_, name, _)| *name == set.name);
+            let of_set = all.iter().filter(|(_, name, _)| *name == set.stem);
             let of_set: Vec<_> = of_set.map(|(.., wanted)| wanted.clone()).collect();
             if of_set.is_empty() {
                 continue;
             }
             sequence += 1;
-            theirs.extend(oracle(sequence, set.name, &of_set, true));
+            theirs.extend(oracle(sequence, set.stem, &of_set, true));
             if !adds {
                 sequence += 1;
-                theirs.extend(oracle(sequence, set.name, &of_set, false));
+                theirs.extend(oracle(sequence, set.stem, &of_set, false));
             }
         }
         theirs.extend(bracket(sequence + 1, ControlMessage::BatchEnd));

@@ -56,9 +56,9 @@ fn expressions(step: Step, settings: &Settings) -> Vec<Attributes> {
         // meta load nfproto => reg 1; cmp eq reg 1 0x02 (IPv6: 0x0a)
         Step::Is(family) => vec![meta_load(META_NFPROTO), compare(EQUAL, &[protocol(family)])],
         // payload …; lookup reg 1 set pinhole4
-        Step::In(set) => key(set.family).into_iter().chain([lookup(set)]).collect(),
+        Step::In(set) => key(&set).chain([lookup(&set)]).collect(),
         // payload …; dynset delete reg_key 1 set pinhole4
-        Step::Delete(set) => key(set.family).into_iter().chain([delete(set)]).collect(),
+        Step::Delete(set) => key(&set).chain([delete(&set)]).collect(),
         // ct load mark => reg 1; bitwise reg 1 = ( reg 1 & ~MASK ) ^ MARK; ct set mark with reg 1
         Step::SetMark => vec![
             ct_load(CT_MARK),
@@ -77,22 +77,30 @@ fn expressions(step: Step, settings: &Settings) -> Vec<Attributes> {
         }
         // payload …; lookup reg 1 set reset4
         Step::Between(set) => {
-            ends(set.family, [Packet::Source, Packet::Destination]).into_iter().chain([lookup(set)]).collect()
+            ends(set.family, [Packet::Source, Packet::Destination]).into_iter().chain([lookup(&set)]).collect()
         }
         // payload …; dynset add reg_key 1 set reset4 timeout 60000ms
         Step::AddOpposite(set) => {
-            ends(set.family, [Packet::Destination, Packet::Source]).into_iter().chain([add(set)]).collect()
+            ends(set.family, [Packet::Destination, Packet::Source]).into_iter().chain([add(&set)]).collect()
         }
         // reject type 1 code 0
         Step::Reject => vec![expression("reject", &Attributes::new().number(1, REJECT_TCP_RESET).put(2, &[0]))],
         // payload …; lookup reg 1 set dnat4 dreg 1; nat dnat ip addr_min reg 1 proto_min reg 9
         Step::TranslateDestination(set) => {
-            key(set.family).into_iter().chain([lookup(set), translation(set, NAT_DESTINATION)]).collect()
+            key(&set).chain([lookup(&set), translation(&set, NAT_DESTINATION)]).collect()
+        }
+        // payload load 2b @ transport header + 2 => reg 1; cmp eq reg 1 PORT, or cmp gte reg 1 FIRST; cmp lte reg 1 LAST
+        Step::PortWithin((first, last)) => {
+            let port = payload(REGISTER, TRANSPORT, 2, 2);
+            let [first, last] = [first, last].map(u16::to_be_bytes);
+            if first == last {
+                vec![port, compare(EQUAL, &first)]
+            } else {
+                vec![port, compare(AT_LEAST, &first), compare(AT_MOST, &last)]
+            }
         }
         // payload …; lookup reg 1 set snat4 dreg 1; nat snat ip addr_min reg 1
-        Step::TranslateSource(set) => {
-            key(set.family).into_iter().chain([lookup(set), translation(set, NAT_SOURCE)]).collect()
-        }
+        Step::TranslateSource(set) => key(&set).chain([lookup(&set), translation(&set, NAT_SOURCE)]).collect(),
     }
 }
 
@@ -110,6 +118,10 @@ const STATE_NEW: u32 = 8;
 const EQUAL: u32 = 0;
 /// `NFT_CMP_NEQ`.
 const NOT_EQUAL: u32 = 1;
+/// `NFT_CMP_LTE`.
+const AT_MOST: u32 = 3;
+/// `NFT_CMP_GTE`.
+const AT_LEAST: u32 = 5;
 /// `NFT_REJECT_TCP_RST`, in `NFTA_REJECT_TYPE`; `NFTA_REJECT_ICMP_CODE` is of no use to it.
 const REJECT_TCP_RESET: u32 = 1;
 /// `NFT_DYNSET_OP_ADD`.
@@ -166,9 +178,9 @@ fn payload(register: u32, base: u32, offset: u32, length: u32) -> Attributes {
     expression("payload", &Attributes::new().number(1, register).number(2, base).number(3, offset).number(4, length))
 }
 
-/// Loads `ip saddr . ip daddr . tcp dport`, from register 1 on.
-fn key(family: Family) -> [Attributes; 3] {
-    match family {
+/// Loads `ip saddr . ip daddr . tcp dport`, from register 1 on; without the port for a set that is for some ports only.
+fn key(set: &Set) -> impl Iterator<Item = Attributes> + use<> {
+    let columns = match set.family {
         Family::V4 => [
             payload(REGISTER, NETWORK, 12, 4),
             payload(REGISTER_1_2, NETWORK, 16, 4),
@@ -179,7 +191,8 @@ fn key(family: Family) -> [Attributes; 3] {
             payload(REGISTER_2, NETWORK, 24, 16),
             payload(REGISTER_3, TRANSPORT, 2, 2),
         ],
-    }
+    };
+    columns.into_iter().take(if set.ports.is_some() { 2 } else { 3 })
 }
 
 /// An end of a packet.
@@ -211,18 +224,18 @@ fn ends(family: Family, order: [Packet; 2]) -> [Attributes; 4] {
 
 /// `NFTA_LOOKUP_SET`, `_SREG`, and for a map `_DREG`.
 fn lookup(set: &Set) -> Attributes {
-    let found = Attributes::new().text(1, set.name).number(2, REGISTER);
+    let found = Attributes::new().text(1, &set.name()).number(2, REGISTER);
     expression("lookup", &if set.is_map() { found.number(3, REGISTER) } else { found })
 }
 
 /// `NFTA_DYNSET_SET_NAME`, `_OP`, `_SREG_KEY`.
 fn delete(set: &Set) -> Attributes {
-    expression("dynset", &Attributes::new().text(1, set.name).number(3, DYNSET_DELETE).number(4, REGISTER))
+    expression("dynset", &Attributes::new().text(1, &set.name()).number(3, DYNSET_DELETE).number(4, REGISTER))
 }
 
 /// `NFTA_DYNSET_SET_NAME`, `_OP`, `_SREG_KEY`, `_TIMEOUT` in milliseconds.
 fn add(set: &Set) -> Attributes {
-    let element = Attributes::new().text(1, set.name).number(3, DYNSET_ADD).number(4, REGISTER);
+    let element = Attributes::new().text(1, &set.name()).number(3, DYNSET_ADD).number(4, REGISTER);
     expression("dynset", &element.long(6, SENDER_TIMEOUT * 1000))
 }
 

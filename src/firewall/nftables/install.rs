@@ -8,7 +8,7 @@
 use super::Settings;
 use super::expressions;
 use super::message::{Attributes, Batch, Message, Subject, flag, kind};
-use super::ruleset::{CHAINS, Chain, Hook, SET_SIZE, SETS, Set, length, type_number};
+use super::ruleset::{CHAINS, Chain, Hook, SET_SIZE, Set, length, sets, type_number};
 
 /// `NFT_TABLE_F_OWNER`. Linux 5.12.
 const OWNER: u32 = 2;
@@ -18,16 +18,16 @@ const ACCEPT: u32 = 1;
 /// Creates the whole table; the kernel refuses if one of that name is there. Its text is `text::managed`.
 pub(super) fn create(settings: &Settings) -> Batch {
     let mut messages = vec![table(settings)];
-    for (set, id) in SETS.into_iter().zip(1..) {
-        messages.push(new_set(settings, set, id));
+    for (set, id) in sets(&settings.ranges).zip(1..) {
+        messages.push(new_set(settings, &set, id));
     }
     for chain in &CHAINS {
         messages.push(new_chain(settings, chain));
     }
     for chain in &CHAINS {
-        for steps in chain.rules {
+        for steps in chain.all_rules(&settings.ranges) {
             // NFTA_RULE_TABLE, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS
-            let expressions = expressions::rule(steps, settings);
+            let expressions = expressions::rule(&steps, settings);
             let rule = Attributes::new().text(1, &settings.table).text(2, chain.name).nest(4, &expressions);
             messages.push(Message::new(Subject::Rule(chain.name), kind::NEWRULE, flag::CREATE | flag::APPEND, rule));
         }
@@ -42,10 +42,10 @@ pub(super) fn remove(settings: &Settings) -> Batch {
 }
 
 /// `flush set inet ftpgate pinhole4` for each of these: a deletion that names no element. A set must be there.
-pub(super) fn flush<'a>(settings: &Settings, sets: impl IntoIterator<Item = &'a Set>) -> Batch {
-    let message = |set: &Set| {
-        let names = Attributes::new().text(1, &settings.table).text(2, set.name);
-        Message::new(Subject::Elements(set.name), kind::DELSETELEM, 0, names)
+pub(super) fn flush(settings: &Settings, sets: impl IntoIterator<Item = Set>) -> Batch {
+    let message = |set: Set| {
+        let names = Attributes::new().text(1, &settings.table).text(2, &set.name());
+        Message::new(Subject::Elements(set), kind::DELSETELEM, 0, names)
     };
     Batch(sets.into_iter().map(message).collect())
 }
@@ -62,7 +62,7 @@ fn table(settings: &Settings) -> Message {
 fn new_set(settings: &Settings, set: &Set, id: u32) -> Message {
     let mut declaration = Attributes::new()
         .text(1, &settings.table)
-        .text(2, set.name)
+        .text(2, &set.name())
         .number(3, set.flags())
         .number(4, type_number(&set.key()))
         .number(5, length(&set.key()));
@@ -70,7 +70,7 @@ fn new_set(settings: &Settings, set: &Set, id: u32) -> Message {
         declaration = declaration.number(6, type_number(&set.data())).number(7, length(&set.data()));
     }
     declaration = declaration.nest(9, &Attributes::new().number(1, SET_SIZE)).number(10, id);
-    Message::new(Subject::Set(set.name), kind::NEWSET, flag::CREATE, declaration)
+    Message::new(Subject::Set(*set), kind::NEWSET, flag::CREATE, declaration)
 }
 
 /// `add chain inet ftpgate pinhole { type filter hook prerouting priority -110; policy accept; }`:

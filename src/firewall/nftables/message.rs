@@ -8,6 +8,7 @@
 
 use std::fmt;
 
+use super::ruleset::Set;
 use crate::firewall::netlink::encode::append_request;
 pub(super) use crate::firewall::netlink::encode::{Attributes, flag};
 
@@ -42,14 +43,14 @@ pub(super) enum Subject {
     Batch,
     /// The table.
     Table,
-    /// The set or map of this name.
-    Set(&'static str),
+    /// This set or map.
+    Set(Set),
     /// The chain of this name.
     Chain(&'static str),
     /// A rule of the chain of this name.
     Rule(&'static str),
-    /// Elements of the set or map of this name.
-    Elements(&'static str),
+    /// Elements of this set or map.
+    Elements(Set),
 }
 
 impl fmt::Display for Subject {
@@ -57,10 +58,10 @@ impl fmt::Display for Subject {
         match self {
             Self::Batch => f.write_str("the batch"),
             Self::Table => f.write_str("the table"),
-            Self::Set(name) => write!(f, "set {name}"),
+            Self::Set(set) => write!(f, "set {}", set.name()),
             Self::Chain(name) => write!(f, "chain {name}"),
             Self::Rule(chain) => write!(f, "a rule of chain {chain}"),
-            Self::Elements(set) => write!(f, "an element of {set}"),
+            Self::Elements(set) => write!(f, "an element of {}", set.name()),
         }
     }
 }
@@ -132,14 +133,15 @@ fn append_bracket(bytes: &mut Vec<u8>, kind: u16, sequence: u32) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ruleset::PINHOLE4;
     use super::*;
 
     #[test]
     fn a_refusal_names_what_was_refused() {
         let message = |subject| Message::new(subject, kind::NEWSET, 0, Attributes::new());
-        let batch = Batch(vec![message(Subject::Table), message(Subject::Set("pinhole4"))]);
+        let batch = Batch(vec![message(Subject::Table), message(Subject::Set(PINHOLE4))]);
         assert_eq!(batch.subject(u32::MAX, 0), Subject::Table);
-        assert_eq!(batch.subject(7, 9), Subject::Set("pinhole4"));
+        assert_eq!(batch.subject(7, 9), Subject::Set(PINHOLE4));
         assert_eq!(batch.subject(7, 7), Subject::Batch);
         assert_eq!(batch.subject(7, 10), Subject::Batch);
         assert_eq!(batch.sequences(), 4);

@@ -34,6 +34,8 @@ mod message;
 mod netlink;
 #[cfg(target_os = "linux")]
 mod offline;
+#[cfg(target_os = "linux")]
+mod ranges;
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))] // the text needs a part of it
 mod ruleset;
 pub mod text;
@@ -73,11 +75,22 @@ pub struct Settings {
     pub mark: u32,
     /// The bits of the connection mark that are ours.
     pub mask: u32,
+    /// The passive ports of servers whose sessions may become TLS: there are sets and rules for each of these, none twice.
+    pub ranges: Vec<Ports>,
 }
+
+/// The first and the last of a range of ports.
+pub type Ports = (u16, u16);
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { table: "ftpgate".to_owned(), ownership: Ownership::Managed, mark: 0x1000_0000, mask: 0x1000_0000 }
+        Self {
+            table: "ftpgate".to_owned(),
+            ownership: Ownership::Managed,
+            mark: 0x1000_0000,
+            mask: 0x1000_0000,
+            ranges: Vec::new(),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use super::Settings;
 use super::ruleset::{
-    CHAINS, Chain, Column, DYNAMIC, Family, Hook, Role, SENDER_TIMEOUT, SET_SIZE, SETS, Set, Step, TIMEOUT,
+    CHAINS, Chain, Column, DYNAMIC, Family, Hook, Role, SENDER_TIMEOUT, SET_SIZE, Set, Step, TIMEOUT, sets as all_sets,
 };
 
 /// The table that ftpgate creates for itself (`ownership: managed`), as a file for `nft -f`. Loaded by hand it is of no use:
@@ -37,9 +37,9 @@ pub(super) fn set_line(set: &Set) -> String {
 /// The inside of the table.
 fn declarations(settings: &Settings) -> String {
     let mut text = String::new();
-    for set in SETS {
-        let [keyword, kind, size, flags] = set_parts(set);
-        let _ = write!(text, "\t# {}\n\t{keyword} {{\n\t\t{kind}\n\t\t{size}\n\t\t{flags}\n\t}}\n\n", purpose(set));
+    for set in all_sets(&settings.ranges) {
+        let [keyword, kind, size, flags] = set_parts(&set);
+        let _ = write!(text, "\t# {}\n\t{keyword} {{\n\t\t{kind}\n\t\t{size}\n\t\t{flags}\n\t}}\n\n", purpose(&set));
     }
     let chains: Vec<_> = CHAINS.iter().map(|chain| chain_block(chain, settings)).collect();
     text.push_str(&chains.join("\n"));
@@ -56,7 +56,7 @@ fn set_parts(set: &Set) -> [String; 4] {
     }
     let words = [(DYNAMIC, "dynamic"), (TIMEOUT, "timeout")];
     let flags: Vec<_> = words.iter().filter(|(bit, _)| set.flags() & bit != 0).map(|(_, word)| *word).collect();
-    [format!("{keyword} {}", set.name), kind, format!("size {SET_SIZE}"), format!("flags {}", flags.join(","))]
+    [format!("{keyword} {}", set.name()), kind, format!("size {SET_SIZE}"), format!("flags {}", flags.join(","))]
 }
 
 /// What the columns of a set or map are.
@@ -66,6 +66,11 @@ fn purpose(set: &Set) -> &'static str {
         Role::Destination => "the same : where it really goes",
         Role::Source => "who dialled . where it really goes . which port : as whom it arrives there",
         Role::Reset => "whose packets . from which port . to whom . to which port: are answered with a reset",
+        Role::RangePermission => {
+            "who may dial . which address, at the ports of the name, while a session of theirs is TLS"
+        }
+        Role::RangeDestination => "the same : where it really goes, at the same port",
+        Role::RangeSource => "who dialled . where it really goes : as whom it arrives there",
     }
 }
 
@@ -81,7 +86,7 @@ fn chain_block(chain: &Chain, settings: &Settings) -> String {
         "\tchain {} {{\n\t\ttype {} hook {hook} priority {}; policy accept;\n",
         chain.name, chain.kind, chain.priority
     );
-    for steps in chain.rules {
+    for steps in chain.all_rules(&settings.ranges) {
         let words: Vec<_> = steps.iter().filter_map(|step| step_text(*step, settings)).collect();
         let _ = writeln!(text, "\t\t{}", words.join(" "));
     }
@@ -95,21 +100,23 @@ fn step_text(step: Step, settings: &Settings) -> Option<String> {
         Step::Tcp | Step::Is(_) => return None,
         Step::NewConnection => "ct state new".to_owned(),
         Step::Syn => "tcp flags & (fin | syn | rst | ack) == syn".to_owned(),
-        Step::In(set) => format!("{} @{}", key(set.family), set.name),
-        Step::Delete(set) => format!("delete @{} {{ {} }}", set.name, key(set.family)),
+        Step::In(set) => format!("{} @{}", key(&set), set.name()),
+        Step::Delete(set) => format!("delete @{} {{ {} }}", set.name(), key(&set)),
         Step::SetMark => format!("ct mark set ct mark & {:#010x} | {:#010x}", !settings.mask, settings.mark),
         Step::HasMark => mark_match(settings),
         Step::NoReset => "tcp flags & rst == 0".to_owned(),
-        Step::Between(set) => format!("{} @{}", ends(set.family, ["s", "d"]), set.name),
+        Step::Between(set) => format!("{} @{}", ends(set.family, ["s", "d"]), set.name()),
         Step::AddOpposite(set) => {
-            format!("add @{} {{ {} timeout {SENDER_TIMEOUT}s }}", set.name, ends(set.family, ["d", "s"]))
+            format!("add @{} {{ {} timeout {SENDER_TIMEOUT}s }}", set.name(), ends(set.family, ["d", "s"]))
         }
         Step::Reject => "reject with tcp reset".to_owned(),
+        Step::PortWithin((first, last)) if first == last => format!("tcp dport {first}"),
+        Step::PortWithin((first, last)) => format!("tcp dport {first}-{last}"),
         Step::TranslateDestination(set) => {
-            format!("dnat {} to {} map @{}", protocol(set.family), key(set.family), set.name)
+            format!("dnat {} to {} map @{}", protocol(set.family), key(&set), set.name())
         }
         Step::TranslateSource(set) => {
-            format!("snat {} to {} map @{}", protocol(set.family), key(set.family), set.name)
+            format!("snat {} to {} map @{}", protocol(set.family), key(&set), set.name())
         }
     })
 }
@@ -123,9 +130,10 @@ fn protocol(family: Family) -> &'static str {
 }
 
 /// What a packet is looked up by.
-fn key(family: Family) -> String {
-    let ip = protocol(family);
-    format!("{ip} saddr . {ip} daddr . tcp dport")
+fn key(set: &Set) -> String {
+    let ip = protocol(set.family);
+    let port = if set.ports.is_some() { "" } else { " . tcp dport" };
+    format!("{ip} saddr . {ip} daddr{port}")
 }
 
 /// Both ends of a connection: `s` the source of a packet, `d` its destination.
@@ -141,7 +149,7 @@ mod tests {
     #[test]
     fn the_table_reads_as_in_the_manual() {
         assert_eq!(
-            set_line(SETS[1]),
+            set_line(&super::super::ruleset::DNAT4),
             "map dnat4 { type ipv4_addr . ipv4_addr . inet_service : ipv4_addr . inet_service; size 131072; flags timeout; }"
         );
         let text = managed(&Settings { mark: 0x0100, mask: 0xff00, ..Settings::default() });
@@ -160,5 +168,16 @@ delete @pinhole4 { ip saddr . ip daddr . tcp dport } ct mark set ct mark & 0xfff
              add @reset4 { ip daddr . tcp dport . ip saddr . tcp sport timeout 60s } reject with tcp reset\n"
         ));
         assert!(text.starts_with("table inet ftpgate {\n\tflags owner\n"));
+        assert!(!text.contains("range"), "nobody pays for what is not there");
+        let text = managed(&Settings { ranges: vec![(50000, 50100), (2121, 2121)], ..Settings::default() });
+        for part in [
+            "\tset range4_50000_50100 {\n\t\ttype ipv4_addr . ipv4_addr\n\t\tsize 131072\n\t\tflags timeout\n\t}\n",
+            "\t\tct state new tcp flags & (fin | syn | rst | ack) == syn tcp dport 50000-50100 \
+             ip saddr . ip daddr @range4_50000_50100 ct mark set ct mark & 0xefffffff | 0x10000000\n",
+            "\t\tct mark & 0x10000000 == 0x10000000 tcp dport 2121 dnat ip6 to ip6 saddr . ip6 daddr map @range_dnat6_2121_2121\n",
+            "\t\tct mark & 0x10000000 == 0x10000000 tcp dport 50000-50100 snat ip to ip saddr . ip daddr map @range_snat4_50000_50100\n",
+        ] {
+            assert!(text.contains(part), "{part}\nin\n{text}");
+        }
     }
 }

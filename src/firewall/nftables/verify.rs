@@ -9,7 +9,7 @@ use super::Settings;
 use super::explain::{Task, explain};
 use super::message::{Attributes, Message, Subject, kind};
 use super::netlink::{Failure, Socket};
-use super::ruleset::{CONSTANT, INTERVAL, MAP, SETS, Set, TIMEOUT, length, type_number};
+use super::ruleset::{CONSTANT, INTERVAL, MAP, Set, TIMEOUT, length, sets as all_sets, type_number};
 use super::text::set_line;
 use crate::firewall::netlink::answer::{Answer, number};
 use crate::firewall::{Error, ErrorKind};
@@ -80,10 +80,10 @@ pub(super) fn table_missing(settings: &Settings) -> Error {
 }
 
 /// Which of our sets and maps are there at all.
-pub(super) fn sets_there(socket: &mut Socket, settings: &Settings) -> Result<Vec<&'static Set>, Failure> {
+pub(super) fn sets_there(socket: &mut Socket, settings: &Settings) -> Result<Vec<Set>, Failure> {
     let mut there = Vec::new();
-    for set in SETS {
-        if declaration(socket, set, settings)?.is_some() {
+    for set in all_sets(&settings.ranges) {
+        if declaration(socket, &set, settings)?.is_some() {
             there.push(set);
         }
     }
@@ -96,9 +96,9 @@ pub(super) fn sets_there(socket: &mut Socket, settings: &Settings) -> Result<Vec
 /// `Missing`: names each one that is not, with the line to write.
 pub(super) fn sets(socket: &mut Socket, settings: &Settings) -> Result<(), Error> {
     let mut complaints = Vec::new();
-    for set in SETS {
-        let found = declaration(socket, set, settings).map_err(|failure| explain(failure, Task::Look, settings))?;
-        complaints.extend(complaint(set, found, settings));
+    for set in all_sets(&settings.ranges) {
+        let found = declaration(socket, &set, settings).map_err(|failure| explain(failure, Task::Look, settings))?;
+        complaints.extend(complaint(&set, found, settings));
     }
     if complaints.is_empty() {
         return Ok(());
@@ -120,8 +120,8 @@ struct Declaration {
 /// Asks for a set: GETSET { NFTA_SET_TABLE, NFTA_SET_NAME }, answered with NFTA_SET_FLAGS, _KEY_TYPE, _KEY_LEN, _DATA_TYPE,
 /// _DATA_LEN among others.
 fn declaration(socket: &mut Socket, set: &Set, settings: &Settings) -> Result<Option<Declaration>, Failure> {
-    let names = Attributes::new().text(1, &settings.table).text(2, set.name);
-    let question = Message::new(Subject::Set(set.name), kind::GETSET, 0, names);
+    let names = Attributes::new().text(1, &settings.table).text(2, &set.name());
+    let question = Message::new(Subject::Set(*set), kind::GETSET, 0, names);
     socket.ask(&question, |answer| {
         let read = |kind| attribute(&answer, kind).unwrap_or_default();
         Declaration { flags: read(3), key_type: read(4), key_length: read(5), data_type: read(6), data_length: read(7) }
@@ -132,7 +132,7 @@ fn declaration(socket: &mut Socket, set: &Set, settings: &Settings) -> Result<Op
 fn complaint(set: &Set, found: Option<Declaration>, settings: &Settings) -> Option<String> {
     let table = &settings.table;
     let sort = if set.is_map() { "map" } else { "set" };
-    let (name, line) = (set.name, set_line(set));
+    let (name, line) = (set.name(), set_line(set));
     let Some(found) = found else {
         return Some(format!("{sort} {name} is missing from nftables table inet {table}, add `{line}`"));
     };

@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::rules::{Cut, Passage};
-use crate::firewall::{Change, Error, ErrorKind, Reset};
+use crate::firewall::{Change, Error, ErrorKind, Reset, no_ranges};
 use crate::pinhole::{Key, Pinhole, SessionId};
 
 /// How long after its lifetime a pinhole is taken out here: by then its session has done so.
@@ -106,6 +106,8 @@ impl Book {
                     }
                     draft.kills.push(reset.session);
                 }
+                Change::OpenRange(_) => return Err(no_ranges("pf")),
+                Change::CloseRange(_) => {}
             }
         }
         Ok(draft.plan())

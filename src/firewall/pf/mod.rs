@@ -39,7 +39,7 @@ const REHEARSAL: SessionId = 0;
 
 /// `(max 1)` keeps a second connection out while the first has a state, and no longer. Each session's anchor is a run of pfctl of its own,
 /// and one that fails would have the others undone.
-pub const HABITS: Habits = Habits { one_shot: false, largest_batch: 1, direct: false, listens: false };
+pub const HABITS: Habits = Habits { one_shot: false, largest_batch: 1, direct: false, listens: false, ranges: false };
 
 /// What the backend goes by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -32,7 +32,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use self::book::{Book, Claim};
 pub use self::joint::Calls;
 use super::tracking::{Counters, Event, Flow, Follow, Kind, Snapshot, TcpState, Watch, Watches};
-use super::{Backend, Change, Error, ErrorKind, Habits};
+use super::{Backend, Change, Error, ErrorKind, Habits, no_ranges};
 use crate::pinhole::{Key, Pinhole, SessionId};
 use crate::sys;
 
@@ -241,6 +241,9 @@ impl Backend for Relay {
         };
         // Sockets are registered with the runtime that we are in.
         let _inside = runtime.enter();
+        if changes.iter().any(|change| matches!(change, Change::OpenRange(_))) {
+            return Err(no_ranges("the relay"));
+        }
         let mut book = self.shared.book();
         let mut listeners = self.listeners(&book, changes)?;
         let (mut opened, mut guests) = (Vec::new(), Vec::new());
@@ -255,6 +258,7 @@ impl Backend for Relay {
                     book.close(pinhole);
                 }
                 Change::Reset(reset) => book.reset(&reset.flow),
+                Change::OpenRange(_) | Change::CloseRange(_) => {}
             }
         }
         book.shut_doors();

@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Lease, Order, Settings, State};
+use super::{Lease, Order, RangeLease, RangeOrder, Settings, State};
 use crate::firewall::ports::Ports;
 use crate::firewall::{Backend, Change, Error, ErrorKind, Reset};
-use crate::pinhole::{EntrancePort, Key, Pinhole, Request};
+use crate::pinhole::{EntrancePort, Key, Pinhole, RangeRequest, Request};
 
 /// How long to wait before each further try when the packet filter is busy.
 const BUSY_PAUSES: [Duration; 2] = [Duration::ZERO, Duration::from_millis(5)];
@@ -30,6 +30,10 @@ pub(super) struct Changes {
     settings: Settings,
     /// The truth: what is in force, and for which lease.
     held: HashMap<Key, Held>,
+    /// The same of ranges of ports, with the number of leases of each.
+    ranges: HashMap<RangeRequest, usize>,
+    /// Ranges that could not be closed: they do not end by themselves, so the next change of one tries again.
+    unclosed: Vec<RangeRequest>,
     next_owner: u64,
     state: Arc<State>,
 }
@@ -44,6 +48,8 @@ pub(super) enum Step {
     Open(Pinhole, Order),
     Close(Key),
     Reset(Reset),
+    OpenRange(RangeOrder),
+    CloseRange(RangeRequest),
 }
 
 impl Step {
@@ -51,7 +57,15 @@ impl Step {
         match self {
             Self::Open(pinhole, _) => Some(pinhole.key()),
             Self::Close(key) => Some(*key),
-            Self::Reset(_) => None,
+            Self::Reset(_) | Self::OpenRange(_) | Self::CloseRange(_) => None,
+        }
+    }
+
+    fn range(&self) -> Option<&RangeRequest> {
+        match self {
+            Self::OpenRange(order) => Some(&order.range),
+            Self::CloseRange(range) => Some(range),
+            Self::Open(..) | Self::Close(_) | Self::Reset(_) => None,
         }
     }
 }
@@ -60,7 +74,16 @@ impl Changes {
     /// Nothing is in force yet.
     pub(super) fn new(backend: Box<dyn Backend>, settings: Settings, state: Arc<State>) -> Self {
         let ports = Ports::new(settings.ports.clone(), settings.cooldown, settings.seed);
-        Self { backend, ports, settings, held: HashMap::new(), next_owner: 0, state }
+        Self {
+            backend,
+            ports,
+            settings,
+            held: HashMap::new(),
+            ranges: HashMap::new(),
+            unclosed: Vec::new(),
+            next_owner: 0,
+            state,
+        }
     }
 
     /// Sees to it that pinholes can be opened.
@@ -106,6 +129,44 @@ impl Changes {
         // Another owner: the pinhole was taken over.
         if self.held.get(&key).is_some_and(|held| held.owner == owner) {
             batch.push(Step::Close(key));
+        }
+    }
+
+    /// Puts the opening of a range into the batch, unless it is open already or nobody waits for it any more.
+    pub(super) fn prepare_open_range(&mut self, order: RangeOrder, batch: &mut Vec<Step>) {
+        if order.answer.is_closed() {
+            return;
+        }
+        self.make_room_for_range(&order.range, batch);
+        match self.ranges.get_mut(&order.range) {
+            Some(leases) => {
+                *leases += 1;
+                let _ = order.answer.send(Ok(RangeLease::new(order.range, order.door)));
+            }
+            None => batch.push(Step::OpenRange(order)),
+        }
+    }
+
+    /// A lease of a range is gone. Puts the closing into the batch if it was the last.
+    pub(super) fn prepare_close_range(&mut self, range: RangeRequest, batch: &mut Vec<Step>) {
+        self.make_room_for_range(&range, batch);
+        let Some(leases) = self.ranges.get_mut(&range) else { return };
+        *leases = leases.saturating_sub(1);
+        if *leases == 0 {
+            batch.push(Step::CloseRange(range));
+        }
+    }
+
+    /// Sees to it that no two steps of a batch are about the same range, and that one that could not be closed is tried again.
+    fn make_room_for_range(&mut self, range: &RangeRequest, batch: &mut Vec<Step>) {
+        if batch.iter().any(|step| step.range() == Some(range)) {
+            self.carry_out(batch);
+        }
+        for unclosed in std::mem::take(&mut self.unclosed) {
+            let is_unwanted = self.ranges.get(&unclosed) == Some(&0);
+            if unclosed != *range && is_unwanted && batch.iter().all(|step| step.range() != Some(&unclosed)) {
+                batch.push(Step::CloseRange(unclosed));
+            }
         }
     }
 
@@ -191,6 +252,8 @@ impl Changes {
                 (held.filter(|held| !same_translation(held, pinhole)), Some(Change::Open(*pinhole)))
             }
             Step::Reset(reset) => (None, Some(Change::Reset(*reset))),
+            Step::OpenRange(order) => (None, Some(Change::OpenRange(order.range))),
+            Step::CloseRange(range) => (None, Some(Change::CloseRange(*range))),
         };
         close.map(Change::Close).into_iter().chain(other)
     }
@@ -209,6 +272,13 @@ impl Changes {
             }
             Step::Close(key) => self.forget(key),
             Step::Reset(_) => {}
+            Step::OpenRange(order) => {
+                self.ranges.insert(order.range, 1);
+                let lease = RangeLease::new(order.range, order.door);
+                // If nobody waits any more, the lease comes back and is dropped here: that closes the range.
+                let _ = order.answer.send(Ok(lease));
+            }
+            Step::CloseRange(range) => drop(self.ranges.remove(&range)),
         }
     }
 
@@ -235,6 +305,16 @@ impl Changes {
             }
             Step::Reset(_) => {
                 complain(&self.state.reset_failures, &error, "a data connection could not be reset; it lives on");
+            }
+            Step::OpenRange(order) => drop(order.answer.send(Err(error))),
+            Step::CloseRange(range) => {
+                self.unclosed.push(range);
+                let failures = &self.state.close_failures;
+                complain(
+                    failures,
+                    &error,
+                    "passive ports could not be closed; the next session that becomes TLS, or ends, tries again",
+                );
             }
         }
     }

@@ -1,4 +1,5 @@
-//! Lease: what whoever asks for a pinhole gets: [`Opening`] while it is on its way, [`Lease`] when it is in force.
+//! Lease: what whoever asks for a pinhole gets: [`Opening`] while it is on its way, [`Lease`] when it is in force; and the same for a
+//! range of ports: [`RangeOpening`], [`RangeLease`].
 //!
 //! Not here: who carries out the change (`worker`), which pinholes make one way (`path`).
 
@@ -11,9 +12,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::{Door, gone};
+use super::{Door, Message, gone};
 use crate::firewall::Error;
-use crate::pinhole::{Key, Pinhole};
+use crate::pinhole::{Key, Pinhole, RangeRequest};
 
 /// A pinhole that is on its way. Dropped before it is ready, it closes the pinhole, or never opens it.
 pub struct Opening(Under);
@@ -143,5 +144,57 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.door.close(self.pinhole.key(), self.owner);
+    }
+}
+
+/// A range of ports that is on its way. Dropped before it is ready, it closes the range, or never opens it.
+#[derive(Debug)]
+pub struct RangeOpening(oneshot::Receiver<Result<RangeLease, Error>>);
+
+impl RangeOpening {
+    /// To which this is the answer.
+    pub(super) fn new(answer: oneshot::Receiver<Result<RangeLease, Error>>) -> Self {
+        Self(answer)
+    }
+
+    /// Nothing comes of it.
+    pub(in crate::firewall) fn refused(error: Error) -> Self {
+        let (answer, opening) = oneshot::channel();
+        let _ = answer.send(Err(error));
+        Self(opening)
+    }
+}
+
+impl Future for RangeOpening {
+    type Output = Result<RangeLease, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context).map(|answer| answer.unwrap_or_else(|_| Err(gone())))
+    }
+}
+
+/// A range of ports that is open. Other sessions of the same client with the same server have the same one: it is closed when the
+/// last of them drops its lease.
+#[derive(Debug)]
+pub struct RangeLease {
+    range: RangeRequest,
+    door: Door,
+}
+
+impl RangeLease {
+    /// Of this range.
+    pub(super) fn new(range: RangeRequest, door: Door) -> Self {
+        Self { range, door }
+    }
+
+    /// What is open.
+    pub fn range(&self) -> &RangeRequest {
+        &self.range
+    }
+}
+
+impl Drop for RangeLease {
+    fn drop(&mut self) {
+        self.door.send(Message::CloseRange(self.range));
     }
 }

@@ -3,6 +3,7 @@
 
 mod gate;
 mod random;
+mod ranges;
 
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;

@@ -42,6 +42,9 @@ impl Backend for Gated {
     fn name(&self) -> &'static str {
         "gated"
     }
+    fn habits(&self) -> Habits {
+        self.inner.habits()
+    }
     fn verify(&mut self) -> Result<(), Error> {
         self.inner.verify()
     }

@@ -49,7 +49,7 @@ fn check_as_a_kernel_would(record: &Record) -> Result<(), TestCaseError> {
                             prop_assert!(there.is_none_or(|there| same_translation(&there, &pinhole)));
                         }
                         Change::Close(pinhole) => drop(in_force.remove(&pinhole.key())),
-                        Change::Reset(_) => {}
+                        Change::Reset(_) | Change::OpenRange(_) | Change::CloseRange(_) => {}
                     }
                 }
             }
