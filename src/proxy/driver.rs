@@ -150,6 +150,10 @@ impl Driver {
         if timer.as_mut().poll(context).is_ready() {
             let now = self.record.shared.now();
             if self.session.deadline().is_some_and(|at| at <= now) {
+                if self.carries_unseen() {
+                    self.step(Event::Alive);
+                }
+                // Does nothing if that has moved the deadline.
                 self.step(Event::Tick);
             }
             // tokio's clock has millisecond steps, and so has ours: never aim at a moment that has passed.
@@ -394,6 +398,14 @@ impl Driver {
                 }
             }
             Err(error) => self.record.range_failed(&error),
+        }
+    }
+
+    /// Whether data connections live that the session cannot know of. Asked when it would be idle, not before.
+    fn carries_unseen(&self) -> bool {
+        match (self.path().tracker(), self.busy.as_ref().and_then(|busy| busy.range.as_deref())) {
+            (Some(tracker), Some(Ranged::Open(lease))) => tracker.carries(lease.range()),
+            _ => false,
         }
     }
 

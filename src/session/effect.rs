@@ -64,6 +64,8 @@ pub enum Event<'a> {
     Data(PinholeId, DataEvent),
     /// What that data connection has carried so far, in bytes: the answer to [`Effect::Measure`], if there is one.
     Measured(PinholeId, u64),
+    /// Data connections that cannot be seen live: a session that cannot be read is not idle.
+    Alive,
     /// The deadline may have passed.
     Tick,
     /// The daemon is going down: end as soon as nothing is under way.

@@ -230,6 +230,7 @@ impl Session {
             Event::Secured(side) => self.secured(side, now, effects),
             Event::Data(id, event) => self.data_event(id, event, now, effects),
             Event::Measured(id, total) => self.data.measured(id, total, now, effects),
+            Event::Alive => self.timers.activity(now),
             Event::Tick => self.tick(now, effects),
             Event::Drain => self.draining = true,
         }

@@ -244,6 +244,34 @@ fn only_this_client_only_this_server_only_these_ports_reverse() {
     only_this_client(Topology::Reverse);
 }
 
+/// Nothing is said on the control connection while a long transfer is under way: the session waits for the end of that.
+#[test]
+fn a_session_whose_data_connection_lives_is_not_idle() {
+    let lab = Lab::new(Topology::Forward);
+    let server = Server::start_with_tls(ServerKind::Vsftpd, &lab.server, None);
+    let (first, last) = PASSIVE_PORTS;
+    let settings = format!("capture: redirect\n    passive_ports: {first}-{last}");
+    let ftpgates =
+        start_all(&lab, |config| config.replacing("capture: redirect", &settings).with("timeouts", "{ idle: 2s }"));
+    let scene = Secured { _ftpgates: ftpgates, server, lab };
+    let data = scene.lab.server.listen("0.0.0.0:50005".parse().unwrap());
+    let control = opaque(&scene, scene.lab.client_address(Family::V4));
+    wait_for("the passive ports to be open", Duration::from_secs(10), || (scene.open() == 1.0).then_some(()));
+    let to = SocketAddr::new(scene.lab.dialled(Family::V4), 50005);
+    let dialled = scene.lab.client.connect(to, DROPPED).unwrap();
+    let (accepted, _) = data.accept().unwrap();
+    // Three times the idle timeout.
+    std::thread::sleep(Duration::from_secs(6));
+    assert_eq!(scene.open(), 1.0, "the session is there, and so are its ports");
+    drop(dialled);
+    drop(accepted);
+    // Now it is idle, though the client keeps its control connection.
+    scene.wait_until_nothing_is_open();
+    let ended = [("reason", "idle_timeout")];
+    assert_eq!(Metrics::read(scene.lab.gateway()).sum("ftpgate_sessions_ended_total", &ended), 1.0);
+    drop(control);
+}
+
 /// A 234 alone opens nothing: who goes on in clear text is no TLS client.
 #[test]
 fn who_only_says_auth_gets_nothing() {

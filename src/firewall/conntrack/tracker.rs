@@ -22,9 +22,9 @@ use super::filter;
 use super::requests::{Requests, explain};
 use crate::firewall::netlink::answer::answers;
 use crate::firewall::netlink::socket::Socket;
-use crate::firewall::tracking::{Counters, Flow, Follow, Kind, Snapshot, Watch, Watches};
+use crate::firewall::tracking::{Counters, Flow, Follow, Kind, Snapshot, TcpState, Watch, Watches};
 use crate::firewall::{Error, ErrorKind};
-use crate::pinhole::Key;
+use crate::pinhole::{Key, RangeRequest};
 
 /// `NFNLGRP_CONNTRACK_NEW` (1), `_UPDATE` (2), `_DESTROY` (3) as bits of the address.
 const BEGINNINGS: u32 = 1 << 0;
@@ -179,6 +179,17 @@ impl Follow for Tracker {
             self.shared.learn(snapshot.counters);
         }
         Ok(snapshot)
+    }
+
+    fn carries(&self, range: &RangeRequest) -> bool {
+        let (first, last) = range.ports;
+        let Ok(all) = self.requests().dump(self.options.mark, self.options.mask) else { return false };
+        all.iter().any(|Snapshot { flow, state, .. }| {
+            let Key { initiator, entrance } = flow.key();
+            (initiator, entrance.ip()) == (range.initiator, range.entrance)
+                && (first..=last).contains(&entrance.port())
+                && *state != Some(TcpState::Closed)
+        })
     }
 
     /// Not a later connection of the same addresses. Its packets are then new to the packet filter, and pass or not as the

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::Error;
-use crate::pinhole::{Key, Traffic};
+use crate::pinhole::{Key, RangeRequest, Traffic};
 
 pub(super) use registry::{Event, Kind, Registry};
 
@@ -42,6 +42,12 @@ pub trait Follow: fmt::Debug + Send + Sync {
     /// elsewhere of it must not arrive before: [`FlowEvent::Established`] or its end tells when. Packet filters have no such
     /// moments: there the initiator itself waits for the target.
     fn is_on_its_way(&self, _key: &Key) -> bool {
+        false
+    }
+
+    /// Whether any connection that a range of ports has let in lives. Takes as long as a look at every connection that there is: 22 ms
+    /// for 100,000. Who cannot tell says no.
+    fn carries(&self, _range: &RangeRequest) -> bool {
         false
     }
 
