@@ -363,13 +363,9 @@ fn c72_an_entrance_of_ours_gets_a_port_of_the_range_that_nobody_else_has() {
 fn a_joint_is_refused_with_a_sentence_and_nothing_is_changed() {
     let (firewall, record) = start();
     let dial = |target: &str, source: [u8; 4]| Leg::Dial { target: target.parse().unwrap(), source: source.into() };
-    let joint = Joint {
-        announcement: Announcement::Port,
-        client: dial("192.0.2.1:40000", [203, 0, 113, 5]),
-        server: dial("203.0.113.5:50000", [198, 51, 100, 1]),
-        lifetime: LIFETIME,
-        protection: crate::pinhole::Protection::default(),
-    };
+    let (client, server) = (dial("192.0.2.1:40000", [203, 0, 113, 5]), dial("203.0.113.5:50000", [198, 51, 100, 1]));
+    let Request { lifetime, protection, .. } = fixed(1);
+    let joint = Joint { announcement: Announcement::Port, client, server, lifetime, protection };
     let error = wait(DataPath::new(firewall.clone(), None).join(1, joint)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.to_string().contains("cannot join"), "{error}");
