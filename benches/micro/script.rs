@@ -223,6 +223,7 @@ fn pinhole(number: u16) -> Pinhole {
         target: SocketAddr::new([10, 0, 0, 5].into(), 50_000 + number),
         source: [10, 0, 0, 1].into(),
         lifetime: Duration::from_secs(60),
+        protection: ftpgate::pinhole::Protection::default(),
     }
 }
 
