@@ -14,7 +14,7 @@ use crate::tls::upstream::Upstream;
 use crate::tls::{Sessions, Terminator};
 
 /// A client's end that blocks, and the pipe at the other.
-async fn ends() -> (Blocking, Pipe) {
+fn ends() -> (Blocking, Pipe) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = Blocking::connect(listener.local_addr().unwrap()).unwrap();
     client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -101,7 +101,7 @@ fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
 
 #[tokio::test]
 async fn tls_begins_behind_clear_text_and_ends_before_it() {
-    let (client, mut pipe) = ends().await;
+    let (client, mut pipe) = ends();
     let tls = tls();
     let (config, name) = tls.asked().unwrap();
     pipe.send(b"234 Begin TLS.\r\n");
@@ -144,7 +144,7 @@ async fn tls_begins_behind_clear_text_and_ends_before_it() {
 #[tokio::test]
 async fn an_end_with_close_notify_or_without_is_an_end_and_ours_has_one() {
     for orderly in [true, false] {
-        let (client, mut pipe) = ends().await;
+        let (client, mut pipe) = ends();
         let tls = tls();
         let (config, name) = tls.asked().unwrap();
         pipe.secure(tls.with_client().unwrap());
@@ -173,7 +173,7 @@ async fn an_end_with_close_notify_or_without_is_an_end_and_ours_has_one() {
 #[tokio::test]
 async fn garbage_and_an_early_end_are_no_handshake() {
     for said in [&b"USER joe\r\n"[..], b"\x16\x03\x01\x02\x00garbage", b""] {
-        let (mut client, mut pipe) = ends().await;
+        let (mut client, mut pipe) = ends();
         pipe.secure(tls().with_client().unwrap());
         client.write_all(said).unwrap();
         client.shutdown(std::net::Shutdown::Write).unwrap();
@@ -183,7 +183,7 @@ async fn garbage_and_an_early_end_are_no_handshake() {
 
 #[tokio::test]
 async fn more_than_the_kernel_takes_is_kept_and_arrives() {
-    let (client, mut pipe) = ends().await;
+    let (client, mut pipe) = ends();
     let tls = tls();
     let (config, name) = tls.asked().unwrap();
     pipe.secure(tls.with_client().unwrap());
