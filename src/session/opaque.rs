@@ -93,6 +93,10 @@ impl Session {
             self.readable(effects);
             return self.bytes(side, rest, now, effects);
         }
+        // vsftpd says in clear text that its client has gone: there is nobody left whom that could deceive.
+        if self.closed.has(side.other()) {
+            return;
+        }
         // Nothing is said: a clear line in the middle of TLS would tell nobody anything.
         self.note_refusal(Refusal::NotTls, None, effects);
         self.end(EndReason::Hostile);
