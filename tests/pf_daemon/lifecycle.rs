@@ -57,7 +57,9 @@ fn a_daemon_that_is_told_to_stop_leaves_nothing() {
 fn a_daemon_that_stops_removes_what_the_dead_left_too() {
     let mut pf = PfScene::new(Topology::Reverse, Dialect::OpenBsd);
     let stale = format!("ftpgate/{}.7", dead_pid());
-    assert_eq!(pf.fake.run(&["-q", "-a", &stale, "-f", "-"], RULE).0, 0);
+    // On the gateway, where it also becomes rules of nftables.
+    let loaded = pf.scene.gateway().inside(|| pf.fake.run(&["-q", "-a", &stale, "-f", "-"], RULE).0);
+    assert_eq!(loaded, 0);
     pf.ftpgate().signal(Signal::SIGTERM);
     assert!(pf.ftpgate().daemon.wait_for_exit(Duration::from_secs(10)).success());
     assert!(pf.fake.anchors().is_empty(), "{:?}", pf.fake.anchors());
